@@ -1,0 +1,82 @@
+//! A conflict: a remote change that meets an unacknowledged local one.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Key, Row, Strategy};
+
+/// What met what: the local side first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConflictKind {
+    UpdateUpdate,
+    /// Updated here, deleted there.
+    UpdateDelete,
+    /// Deleted here, updated there.
+    DeleteUpdate,
+    InsertInsert,
+    KeyChange,
+    /// Another row holds a value that must be unique.
+    Unique,
+    /// A parent that is gone, or a child that is still there.
+    ForeignKey,
+}
+
+impl ConflictKind {
+    pub fn word(self) -> &'static str {
+        match self {
+            ConflictKind::UpdateUpdate => "update_update",
+            ConflictKind::UpdateDelete => "update_delete",
+            ConflictKind::DeleteUpdate => "delete_update",
+            ConflictKind::InsertInsert => "insert_insert",
+            ConflictKind::KeyChange => "key_change",
+            ConflictKind::Unique => "unique",
+            ConflictKind::ForeignKey => "foreign_key",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<ConflictKind> {
+        [
+            ConflictKind::UpdateUpdate,
+            ConflictKind::UpdateDelete,
+            ConflictKind::DeleteUpdate,
+            ConflictKind::InsertInsert,
+            ConflictKind::KeyChange,
+            ConflictKind::Unique,
+            ConflictKind::ForeignKey,
+        ]
+        .into_iter()
+        .find(|kind| kind.word() == word)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settler {
+    Rule,
+    Person,
+}
+
+/// One entry of the ledger. `None` on a side means that the row is not there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conflict {
+    /// 0 until the ledger gives it one.
+    pub id: i64,
+    pub table: String,
+    pub key: Key,
+    pub kind: ConflictKind,
+    pub strategy: Strategy,
+    /// The names `base`, `local`, `remote` and `result` go by.
+    pub columns: Vec<String>,
+    pub base: Option<Row>,
+    pub local: Option<Row>,
+    pub remote: Option<Row>,
+    pub result: Option<Row>,
+    /// `None` while it waits for a person.
+    pub settled_by: Option<Settler>,
+    /// Milliseconds since 1970.
+    pub at: i64,
+    /// Who wrote the remote side, when known.
+    pub remote_device: String,
+    /// One sentence: what the rule saw and decided.
+    pub note: String,
+}

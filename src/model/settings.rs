@@ -1,0 +1,189 @@
+//! What a replica was told to do, ready to use: every default filled in.
+//!
+//! `config` makes these from the file, the preset and the environment; `engine`,
+//! `store` and `remote` read them and never see the file.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::Strategy;
+
+/// Milliseconds.
+pub type Millis = i64;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replica {
+    pub name: String,
+    pub database: PathBuf,
+    pub remote: Remote,
+    pub schedule: Schedule,
+    pub limits: Limits,
+    /// `Some`: only these tables sync.
+    pub include: Option<Vec<String>>,
+    pub exclude: Vec<String>,
+    pub tables: BTreeMap<String, TableRule>,
+    /// For tables without a section of their own.
+    pub default_rule: TableRule,
+}
+
+impl Replica {
+    pub fn rule(&self, table: &str) -> &TableRule {
+        self.tables
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(table))
+            .map_or(&self.default_rule, |(_, rule)| rule)
+    }
+
+    pub fn syncs(&self, table: &str) -> bool {
+        let named = |list: &[String]| list.iter().any(|name| name.eq_ignore_ascii_case(table));
+        self.include.as_deref().is_none_or(named) && !named(&self.exclude)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remote {
+    pub kind: String,
+    pub url: String,
+    /// The scope on a Homing hub; `None` is the token's own account.
+    pub scope: Option<String>,
+    pub token: TokenSource,
+    /// Let a token travel over plain HTTP to another machine.
+    pub allow_plain_http: bool,
+    /// A PEM file with certificates to trust beside Mozilla's list.
+    pub ca_file: Option<PathBuf>,
+    /// `http://`, `https://` or `socks5://`; `None` reads the usual environment variables.
+    pub proxy: Option<String>,
+    pub timeout: Millis,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum TokenSource {
+    None,
+    File(PathBuf),
+    /// Run by the shell; what it prints is the token.
+    Command(String),
+    /// The name of an environment variable.
+    Environment(String),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    pub startup: bool,
+    /// `None`: no timer.
+    pub every: Option<Millis>,
+    pub debounce: Millis,
+    pub debounce_max: Millis,
+    pub reconnect: bool,
+    pub live: bool,
+    /// The first wait after a failed cycle; doubles up to `backoff_max`.
+    pub backoff_first: Millis,
+    pub backoff_max: Millis,
+    /// How often to look at the file where events do not arrive.
+    pub poll: Millis,
+}
+
+impl Default for Schedule {
+    fn default() -> Schedule {
+        Schedule {
+            startup: true,
+            every: Some(300_000),
+            debounce: 3_000,
+            debounce_max: 30_000,
+            reconnect: true,
+            live: true,
+            backoff_first: 1_000,
+            backoff_max: 60_000,
+            poll: 2_000,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    pub batch_rows_max: usize,
+    pub batch_bytes_max: usize,
+    /// Refusals by the remote before a change is set aside.
+    pub tries_max: u32,
+    /// `None`: off.
+    pub pending_age_max: Option<Millis>,
+    /// `None`: off. When reached, the status says so; nothing is lost.
+    pub pending_rows_max: Option<u64>,
+    /// Longest stretch of the app's write lock that Homing takes at once.
+    pub lock_max: Millis,
+    /// Ask a person before more than this share of a table's rows is deleted at once …
+    pub delete_share_max: f64,
+    /// … but never for fewer rows than this.
+    pub delete_rows_min: u64,
+    /// How long what a rule settled stays in the ledger.
+    pub ledger_age_max: Millis,
+    pub ledger_rows_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            batch_rows_max: 1_000,
+            batch_bytes_max: 1 << 20,
+            tries_max: 5,
+            pending_age_max: None,
+            pending_rows_max: None,
+            lock_max: 20,
+            delete_share_max: 0.5,
+            delete_rows_min: 100,
+            ledger_age_max: 90 * 86_400_000,
+            ledger_rows_max: 100_000,
+        }
+    }
+}
+
+/// 0 critical, 1 high, 2 normal, 3 low, 4 background.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Priority(pub u8);
+
+impl Default for Priority {
+    fn default() -> Priority {
+        Priority(2)
+    }
+}
+
+impl Priority {
+    pub const WORDS: [&'static str; 5] = ["critical", "high", "normal", "low", "background"];
+
+    pub fn word(self) -> &'static str {
+        Self::WORDS[usize::from(self.0.min(4))]
+    }
+
+    /// A word, or a digit from 0 to 4.
+    pub fn parse(text: &str) -> Option<Priority> {
+        let at = Self::WORDS.iter().position(|word| *word == text);
+        at.or_else(|| text.parse().ok().filter(|level| *level < 5)).map(|level| Priority(level as u8))
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TableRule {
+    pub strategy: Strategy,
+    pub priority: Priority,
+    /// Priorities of single operations; `None` falls back to `priority`.
+    pub insert_priority: Option<Priority>,
+    pub update_priority: Option<Priority>,
+    pub delete_priority: Option<Priority>,
+    /// Tables whose rows go first, beside what foreign keys say.
+    pub after: Vec<String>,
+    /// Do not wait for the debounce.
+    pub immediate: bool,
+    /// Fire (`true`) or mute (`false`) the app's own triggers while applying;
+    /// `None`: fire those that write unsynced tables alone.
+    pub fire_triggers: Option<bool>,
+}
+
+impl TableRule {
+    pub fn priority_of(&self, operation: super::Operation) -> Priority {
+        match operation {
+            super::Operation::Insert => self.insert_priority,
+            super::Operation::Update => self.update_priority,
+            super::Operation::Delete => self.delete_priority,
+        }
+        .unwrap_or(self.priority)
+    }
+}

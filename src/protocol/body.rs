@@ -1,0 +1,220 @@
+//! Between model values and message bodies, and between bodies and compressed bytes.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use super::message::*;
+use crate::model::{
+    Change, ConflictKind, Cursor, Incarnation, Key, Operation, Outcome, Page, RemoteRow, Revision, page::Span, text,
+};
+
+/// A batch in its wire form: neighbouring changes of one table with the same columns
+/// share a header. Order is kept.
+pub fn push(
+    device: &str,
+    incarnation: &Incarnation,
+    batch: i64,
+    epoch: &str,
+    changes: &[Change],
+    key_names: impl Fn(&str) -> Vec<String>,
+) -> Push {
+    let mut groups: Vec<ChangeGroup> = Vec::new();
+    for change in changes {
+        let delete = change.operation == Operation::Delete;
+        let fits = groups.last().is_some_and(|group| {
+            group.table == change.table && group.delete == delete && group.columns == change.columns
+        });
+        if !fits {
+            groups.push(ChangeGroup {
+                table: change.table.clone(),
+                key: key_names(&change.table),
+                columns: change.columns.clone(),
+                delete,
+                rows: Vec::new(),
+            });
+        }
+        let group = groups.last_mut().expect("BUG: a group was just pushed");
+        group.rows.push(WireChange {
+            base: change.base_revision,
+            stamp: change.stamp,
+            values: change.key.0.iter().chain(&change.values).cloned().collect(),
+        });
+    }
+    Push {
+        protocol: super::VERSION,
+        device: device.to_owned(),
+        incarnation: incarnation.clone(),
+        batch,
+        epoch: epoch.to_owned(),
+        groups,
+    }
+}
+
+/// The outcomes of a push, in its order. `changes` are the table and key of each
+/// change sent. An answer with another count is not an answer.
+pub fn outcomes(answer: Pushed, changes: &[(String, Key)]) -> Result<Vec<Outcome>, String> {
+    if answer.outcomes.len() != changes.len() {
+        return Err(format!("{} outcomes for {} changes", answer.outcomes.len(), changes.len()));
+    }
+    let pairs = answer.outcomes.into_iter().zip(changes);
+    Ok(pairs
+        .map(|(outcome, (table, key))| match outcome {
+            WireOutcome::Applied(revision) => Outcome::Applied(revision),
+            WireOutcome::Refused(refusal) => Outcome::Refused { code: refusal.refused, text: refusal.text },
+            WireOutcome::Conflict(conflict) => Outcome::Conflict {
+                kind: match conflict.conflict {
+                    ConflictWord::MovedOn => ConflictKind::UpdateUpdate,
+                    ConflictWord::Unique => ConflictKind::Unique,
+                    ConflictWord::ForeignKey => ConflictKind::ForeignKey,
+                },
+                remote: conflict.row.map(|row| remote_row(table, key, row)),
+                columns: conflict.columns,
+                others: conflict.others.into_iter().map(|other| (other.table, Key(other.key))).collect(),
+            },
+        })
+        .collect())
+}
+
+/// A single row as the model knows it.
+pub fn remote_row(table: &str, key: &Key, row: WireRow) -> RemoteRow {
+    RemoteRow {
+        table: table.to_owned(),
+        key: key.clone(),
+        revision: row.revision,
+        stamp: row.stamp,
+        row: row.values,
+        columns: row.columns.into(),
+        device: row.device,
+    }
+}
+
+/// A pulled page as the model knows it. Every row must be as wide as its header, and
+/// carry its key.
+pub fn page(answer: Pulled) -> Result<Page, String> {
+    let mut page =
+        Page { cursor: Cursor(answer.cursor), more: answer.more, rows_left: answer.rows_left, ..Page::default() };
+    for span in answer.covers {
+        let bytes = |side: Option<String>| match side {
+            None => Ok(None),
+            Some(digits) => text::unhex(&digits).map(Some).ok_or("a span that is not hexadecimal"),
+        };
+        page.covers.push(Span { table: span.table, from: bytes(span.from)?, to: bytes(span.to)? });
+    }
+    for group in answer.groups {
+        let columns: Arc<[String]> = group.columns.into();
+        let mut key_at = Vec::with_capacity(group.key.len());
+        for name in &group.key {
+            let at = columns.iter().position(|column| column.eq_ignore_ascii_case(name));
+            key_at.push(at.ok_or_else(|| format!("rows of {} without key column {name}", group.table))?);
+        }
+        if key_at.is_empty() {
+            return Err(format!("rows of {} without a key", group.table));
+        }
+        for entry in group.rows {
+            if entry.values.len() != columns.len() {
+                return Err(format!("a row of {} is not as wide as its header", group.table));
+            }
+            let key = Key(key_at.iter().map(|at| entry.values[*at].clone()).collect());
+            let device = usize::try_from(entry.device).ok().and_then(|at| group.devices.get(at));
+            page.rows.push(RemoteRow {
+                table: group.table.clone(),
+                key,
+                revision: entry.revision,
+                stamp: entry.stamp,
+                row: (!group.delete).then_some(entry.values),
+                columns: columns.clone(),
+                device: device.cloned().unwrap_or_default(),
+            });
+        }
+    }
+    if page.rows.iter().any(|row| row.revision <= Revision::NONE) {
+        return Err("a row without a revision".to_owned());
+    }
+    Ok(page)
+}
+
+/// How a body is packed on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+impl Packing {
+    /// From a `Content-Encoding`; `None` for one this version does not know.
+    pub fn named(encoding: &str) -> Option<Packing> {
+        match encoding.trim() {
+            "" | "identity" => Some(Packing::Plain),
+            "gzip" => Some(Packing::Gzip),
+            "zstd" => Some(Packing::Zstd),
+            _ => None,
+        }
+    }
+
+    /// The best of an `Accept-Encoding`.
+    pub fn accepted(header: &str) -> Packing {
+        let offers = |name: &str| {
+            header.split(',').any(|offer| {
+                let mut parts = offer.split(';').map(str::trim);
+                parts.next() == Some(name) && parts.all(|part| part != "q=0")
+            })
+        };
+        match () {
+            () if offers("zstd") => Packing::Zstd,
+            () if offers("gzip") => Packing::Gzip,
+            () => Packing::Plain,
+        }
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Packing::Plain => "identity",
+            Packing::Gzip => "gzip",
+            Packing::Zstd => "zstd",
+        }
+    }
+
+    pub fn pack(self, body: &[u8]) -> std::io::Result<Vec<u8>> {
+        match self {
+            Packing::Plain => Ok(body.to_vec()),
+            Packing::Gzip => {
+                let mut packer = flate2::read::GzEncoder::new(body, flate2::Compression::fast());
+                let mut out = Vec::new();
+                packer.read_to_end(&mut out).map(|_| out)
+            }
+            Packing::Zstd => zstd::stream::encode_all(body, 1),
+        }
+    }
+
+    /// The body, never more than `bytes_max` of it: a bomb is refused, not unpacked.
+    pub fn unpack(self, packed: &[u8], bytes_max: usize) -> std::io::Result<Vec<u8>> {
+        let too_large = || std::io::Error::new(std::io::ErrorKind::FileTooLarge, "the body unpacks to too much");
+        let take = |reader: &mut dyn Read| {
+            let mut out = Vec::new();
+            reader.take(bytes_max as u64 + 1).read_to_end(&mut out)?;
+            if out.len() > bytes_max { Err(too_large()) } else { Ok(out) }
+        };
+        match self {
+            Packing::Plain if packed.len() > bytes_max => Err(too_large()),
+            Packing::Plain => Ok(packed.to_vec()),
+            Packing::Gzip => take(&mut flate2::read::GzDecoder::new(packed)),
+            Packing::Zstd => take(&mut zstd::stream::Decoder::new(packed)?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bomb_is_refused_whatever_its_packing() {
+        let bomb = vec![0u8; 1 << 20];
+        for packing in [Packing::Plain, Packing::Gzip, Packing::Zstd] {
+            let packed = packing.pack(&bomb).unwrap();
+            assert!(packing.unpack(&packed, 1000).is_err(), "{packing:?}");
+            assert_eq!(packing.unpack(&packed, 1 << 20).unwrap(), bomb, "{packing:?}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The Homing hub over HTTP.

@@ -1,0 +1,161 @@
+//! The far end, behind one small trait; a file per kind of backend.
+//!
+//! A `Remote` is called from the replica's own thread and blocks it. It keeps nothing
+//! that matters: every fact that must survive is in the store or at the far end. It
+//! never decides when to try again, and it never follows a redirect.
+
+pub mod homing;
+
+use crate::model::{Change, Cursor, Fault, Incarnation, Key, Outcome, Page, Revision, Row, Stamp, Table};
+
+/// What a kind of backend can do. The planner reads it; nobody asks for the kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Abilities {
+    /// The remote finds conflicts when it is pushed to; else the agent does, by pulling.
+    pub finds_conflicts: bool,
+    /// An outcome for each change; else one for the whole batch.
+    pub outcome_each: bool,
+    /// Answers a batch it has seen before as it did then.
+    pub remembers_batches: bool,
+    pub live: bool,
+}
+
+/// Who is calling.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Greeting {
+    pub device: String,
+    pub incarnation: Incarnation,
+    /// The last batch that was answered; 0 for none.
+    pub batch: i64,
+    pub tables: Vec<Table>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Greeted {
+    pub epoch: String,
+    pub head: Revision,
+    /// The remote's clock, milliseconds since 1970.
+    pub time: i64,
+    /// The last batch the remote took from this incarnation; 0 for none.
+    pub batch: i64,
+    /// The remote's tables.
+    pub tables: Vec<Table>,
+    /// What it would not take: (table, column or empty, why).
+    pub refused: Vec<(String, String, String)>,
+    pub batch_rows_max: usize,
+    pub batch_bytes_max: usize,
+    pub row_bytes_max: usize,
+}
+
+/// One batch to be sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    pub device: String,
+    pub incarnation: Incarnation,
+    pub number: i64,
+    pub epoch: String,
+    pub changes: Vec<Change>,
+}
+
+/// A remote's answer to a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    pub outcomes: Vec<Outcome>,
+    pub head: Revision,
+    pub time: i64,
+}
+
+/// What a pull asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    pub device: String,
+    pub incarnation: Incarnation,
+    /// `None`: from nothing.
+    pub cursor: Option<Cursor>,
+    pub rows_max: usize,
+    pub bytes_max: usize,
+}
+
+/// One row as the remote has it, with its trail, newest first: (revision, millis,
+/// what was done, by which account, on which device, which columns).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remembered {
+    /// Revision, stamp, device, columns, values (`None` for a tombstone).
+    pub row: Option<(Revision, Stamp, String, Vec<String>, Option<Row>)>,
+    pub trail: Vec<(Revision, i64, String, String, String, Vec<String>)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Digest {
+    pub rows: u64,
+    /// XOR of the row hashes.
+    pub digest: u64,
+    /// Encoded key and row hash, in `Key::encode` order, when asked row by row.
+    pub entries: Vec<(Vec<u8>, u64)>,
+    pub more: bool,
+}
+
+/// Why a call did not do what it was for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RemoteError {
+    /// Trouble on the way or at the far end: nothing is known to have changed.
+    Fault(Fault),
+    /// The remote has seen later batches of this incarnation: this file is an older copy.
+    IncarnationOver,
+    /// The remote began a new log: cursors and revisions mean nothing now.
+    EpochOver,
+    /// The cursor is older than the remote's tombstones: start again by snapshot.
+    CursorOver,
+    /// The batch is larger than the remote takes.
+    TooLarge,
+}
+
+impl From<Fault> for RemoteError {
+    fn from(fault: Fault) -> RemoteError {
+        RemoteError::Fault(fault)
+    }
+}
+
+pub type Result<T> = std::result::Result<T, RemoteError>;
+
+/// Stops a listener when dropped.
+pub struct Listening(pub Box<dyn std::any::Any + Send>);
+
+/// What a listener hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// The channel is open: the remote can be reached.
+    Open,
+    /// There is more to pull.
+    More,
+    /// The channel broke; it is being opened again.
+    Lost,
+}
+
+/// One call of the far end each. Every call has a deadline.
+pub trait Remote: Send {
+    fn abilities(&self) -> Abilities;
+
+    fn greet(&mut self, greeting: &Greeting) -> Result<Greeted>;
+
+    /// The bytes a batch travels as: kept by the store until the answer is in, and
+    /// sent again unchanged when it was lost.
+    fn encode(&self, batch: &Batch, key_names: &dyn Fn(&str) -> Vec<String>) -> Vec<u8>;
+
+    /// Sends what `encode` made. `changes`: table and key of each change within.
+    fn push(&mut self, body: &[u8], changes: &[(String, Key)]) -> Result<Answer>;
+
+    fn pull(&mut self, ask: &Ask) -> Result<Page>;
+
+    /// Hashes of one table over `columns`; row by row after the encoded key `after`.
+    fn digest(&mut self, table: &str, columns: &[String], after: Option<&[u8]>, rows_max: usize) -> Result<Digest>;
+
+    fn row(&mut self, table: &str, key: &Key) -> Result<Remembered>;
+
+    /// Opens the live channel, where there is one, and calls `hear` from another thread
+    /// until the answer is dropped.
+    fn listen(&self, hear: Box<dyn Fn(Hint) + Send + Sync>) -> Option<Listening>;
+
+    /// Bytes sent and received since the last call of this method.
+    fn traffic(&mut self) -> (u64, u64);
+}
