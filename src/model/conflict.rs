@@ -80,3 +80,44 @@ pub struct Conflict {
     /// One sentence: what the rule saw and decided.
     pub note: String,
 }
+
+/// What the resolver is shown: one row, as it is on both sides and was on both before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Meeting<'a> {
+    pub table: &'a str,
+    /// The names that all three rows go by.
+    pub columns: &'a [String],
+    /// The row as last equal on both sides; `None` when it was on neither, or when only
+    /// a hash of it was kept (then `base_known` is false).
+    pub base: Option<&'a Row>,
+    pub base_known: bool,
+    /// True when the remote is known to have had the row before.
+    pub had_base: bool,
+    pub local: Option<&'a Row>,
+    pub remote: Option<&'a Row>,
+    pub local_stamp: super::Stamp,
+    pub remote_stamp: super::Stamp,
+    pub local_device: &'a str,
+    pub remote_device: &'a str,
+}
+
+/// What becomes of the row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    TakeRemote,
+    KeepLocal,
+    Merge(Row),
+}
+
+/// A strategy's verdict on one meeting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolution {
+    pub kind: ConflictKind,
+    pub verdict: Verdict,
+    /// A version loses: it goes into the ledger.
+    pub record: bool,
+    /// `None`: it waits for a person.
+    pub settled_by: Option<Settler>,
+    /// One sentence for people.
+    pub note: String,
+}
