@@ -1,1 +1,14 @@
+//! The core that decides: what to send next, what a conflict comes to, how long to wait.
+//!
+//! Pure: time and chance are arguments, nothing here reads a clock, opens a file,
+//! awaits or logs, and nothing here can fail. What comes out is data that `agent`
+//! carries out; the simulator runs the very same code on virtual time.
 
+pub mod backoff;
+pub mod chance;
+pub mod graph;
+pub mod plan;
+pub mod resolve;
+
+pub use chance::Chance;
+pub use graph::Order;
