@@ -51,9 +51,12 @@ pub fn unreachable(host: &str, error: &reqwest::Error) -> Fault {
             | ErrorKind::HostUnreachable
             | ErrorKind::AddrNotAvailable,
         ) => network(ReasonCode::OfflineNoNetwork, format!("there is no way to {host}: no network"), RETRIED),
-        Some(ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe) => {
-            network(ReasonCode::OfflineHubDown, format!("the connection to {host} was cut"), RETRIED)
-        }
+        Some(
+            ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            | ErrorKind::UnexpectedEof,
+        ) => network(ReasonCode::OfflineHubDown, format!("the connection to {host} was cut"), RETRIED),
         _ => {
             let text = format!("the connection to {host} failed: {}", quoted(&innermost(error)));
             network(ReasonCode::OfflineHubDown, text, RETRIED)
