@@ -25,6 +25,9 @@ pub const LASTING: u32 = 5;
 /// without end would show here; real conflicts settle in two.
 const ROUNDS_MAX: u32 = 20;
 
+/// Batches in a row of which nothing may be acknowledged before a pull is due.
+const FRUITLESS_MAX: u32 = 10;
+
 /// Times a cycle may find that its incarnation, epoch or cursor is over.
 const RENEWALS_MAX: u32 = 4;
 
@@ -65,7 +68,9 @@ impl Wake {
 pub enum Event {
     Wake(Wake),
     /// The app wrote; `immediate` where a table's rule says not to wait.
-    Written { immediate: bool },
+    Written {
+        immediate: bool,
+    },
     /// The alarm rang.
     Tick,
     /// A network is there, or none.
@@ -108,20 +113,37 @@ pub enum Report {
     Began,
     /// `from_nothing`: there is no checkpoint; everything is pulled before anything is
     /// sent, so that rows both sides have are recognised.
-    Greeted { from_nothing: bool, audit_due: bool },
+    Greeted {
+        from_nothing: bool,
+        audit_due: bool,
+    },
     /// An incarnation, an epoch or a cursor was over and has been begun anew.
     Renewed,
-    Audited { done: bool },
+    Audited {
+        done: bool,
+    },
     /// `false`: there is nothing to send.
-    Staged { something: bool },
+    Staged {
+        something: bool,
+    },
     Sent,
-    Settled { done: bool },
+    /// `progress`: something was acknowledged or set aside.
+    Settled {
+        done: bool,
+        progress: bool,
+    },
     Fetched,
     /// `done`: with the page. `more`: the remote has another. `pending`: something came
     /// of it that must be sent.
-    Applied { done: bool, more: bool, pending: bool },
+    Applied {
+        done: bool,
+        more: bool,
+        pending: bool,
+    },
     /// `retry_at`: the earliest next try of a row that was refused.
-    Ended { retry_at: Option<Millis> },
+    Ended {
+        retry_at: Option<Millis>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -140,7 +162,11 @@ enum State {
     Idle,
     Running(Cycle),
     /// A cycle failed; the next one runs at `until`.
-    Waiting { until: Millis, streak: u32, fault: Fault },
+    Waiting {
+        until: Millis,
+        streak: u32,
+        fault: Fault,
+    },
     Paused,
     Halted(Fault),
     Detached,
@@ -161,6 +187,8 @@ struct Cycle {
     pending: bool,
     round: u32,
     renewals: u32,
+    /// Batches in a row of which nothing was acknowledged.
+    fruitless: u32,
     /// Failed cycles before this one.
     streak: u32,
     fault: Option<Fault>,
@@ -251,7 +279,11 @@ impl Session {
             State::Running(_) => (Word::Syncing, None),
             State::Paused => (
                 Word::Paused,
-                reason(ReasonCode::PausedByPerson, "paused by a person; changes are still captured", "`homing resume` goes on"),
+                reason(
+                    ReasonCode::PausedByPerson,
+                    "paused by a person; changes are still captured",
+                    "`homing resume` goes on",
+                ),
             ),
             State::Detached => (
                 Word::Detached,
@@ -266,9 +298,10 @@ impl Session {
             State::Idle if pending > 0 && self.agenda.has_writes() => {
                 (Word::Pending, reason(ReasonCode::PendingDebounce, "written a moment ago", "it is sent shortly"))
             }
-            State::Idle if pending > 0 || !self.proven => {
-                (Word::Pending, reason(ReasonCode::PendingSchedule, "waits for the next sync", "`homing sync` runs one now"))
-            }
+            State::Idle if pending > 0 || !self.proven => (
+                Word::Pending,
+                reason(ReasonCode::PendingSchedule, "waits for the next sync", "`homing sync` runs one now"),
+            ),
             State::Idle => (Word::InStep, None),
         };
         let failures = self.streak();
@@ -385,6 +418,7 @@ impl Session {
             pending: false,
             round: 0,
             renewals: 0,
+            fruitless: 0,
             streak,
             fault: None,
         });
@@ -493,8 +527,18 @@ impl Cycle {
                 Step::Fetch
             }
             Report::Sent => Step::Settle,
-            Report::Settled { done: false } => Step::Settle,
-            Report::Settled { done: true } => Step::Stage,
+            Report::Settled { done, progress } => {
+                self.fruitless = if progress { 0 } else { self.fruitless + u32::from(done) };
+                match done {
+                    false => Step::Settle,
+                    // The remote answers every batch with conflicts: hear what is new there.
+                    true if self.fruitless >= FRUITLESS_MAX => {
+                        self.pending = true;
+                        Step::Fetch
+                    }
+                    true => Step::Stage,
+                }
+            }
             Report::Fetched => Step::Apply,
             Report::Applied { done, more, pending } => {
                 self.pending |= pending;
@@ -510,6 +554,7 @@ impl Cycle {
 
     fn round_over(&mut self) -> Step {
         self.round += 1;
+        self.fruitless = 0;
         let first = std::mem::take(&mut self.pull_first);
         match () {
             () if self.audit_due => Step::Audit,
@@ -605,7 +650,7 @@ mod tests {
                 Report::Audited { done: true },
                 Report::Staged { something: true },
                 Report::Sent,
-                Report::Settled { done: true },
+                Report::Settled { done: true, progress: true },
             ],
         );
         use Step::*;
@@ -676,7 +721,9 @@ mod tests {
     fn without_a_network_nothing_is_tried_until_it_is_back() {
         let mut session = session();
         session.handle(0, Event::Network(false));
-        for event in [Event::Wake(Wake::Timer), Event::Written { immediate: true }, Event::Tick, Event::Wake(Wake::Live)] {
+        for event in
+            [Event::Wake(Wake::Timer), Event::Written { immediate: true }, Event::Tick, Event::Wake(Wake::Live)]
+        {
             session.handle(10_000_000, event);
             assert!(!session.is_running());
         }

@@ -91,6 +91,24 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Takes apart a batch of one row that is too large for the remote, which took
+    /// nothing of it; the row waits for a person.
+    pub fn refuse(&mut self, flight: &Flight, text: &str, now: i64) -> Result<()> {
+        let now = Now { millis: now, offset: 0 };
+        self.write(|writer| {
+            writer.db.execute("DELETE FROM _homing_flight WHERE batch = ?", [flight.batch])?;
+            for row in &flight.rows {
+                let tables = writer.tables;
+                if let Some(synced) = tables.get(&row.tab) {
+                    writer.wait(synced, row, Standing::SetAside, ReasonCode::RowTooLarge.word(), text, 1, None, now)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
 /// One change that met something at the remote.
 struct Met<'a> {
     synced: &'a Synced,

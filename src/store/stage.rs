@@ -51,6 +51,13 @@ pub struct Gathering {
     left: Vec<(String, Vec<u64>)>,
 }
 
+impl Gathered {
+    /// True when there is nothing to write down about it.
+    pub fn is_quiet(&self) -> bool {
+        self.noise.is_empty() && self.idle.is_empty()
+    }
+}
+
 impl Gathering {
     /// The candidate as part of a batch.
     pub fn flight_row(&self) -> FlightRow {

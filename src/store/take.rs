@@ -177,7 +177,6 @@ impl Writer<'_> {
             columns: &synced.columns,
             base: base_row.as_ref(),
             base_known,
-            had_base: sides.base.as_ref().is_some_and(|base| base.revision != Revision::NONE),
             local: sides.local.as_ref(),
             remote: sides.remote.as_ref(),
             local_stamp: manner.now.stamp(written.unwrap_or(manner.now.millis)).after(base_stamp),
