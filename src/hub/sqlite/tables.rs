@@ -185,8 +185,20 @@ fn compare(writing: &Writing, shape: &Shape, old: Option<&Vec<String>>) -> Resul
     }
 }
 
+/// Hashes every row over the columns of today. A row with an entry in the log was
+/// written since the last hash: it gets one that surely differs, and is judged next.
 fn hash_again(db: &Connection, shape: &Shape) -> Result<()> {
-    for_each_row(db, shape, |key, row| set_hash(db, shape.id, &key, hash(&row)))
+    for_each_row(db, shape, |key, row| set_hash(db, shape.id, &key, hash(&row)))?;
+    let keys: Vec<String> = (0..shape.key_at.len()).map(|at| format!("k{at}")).collect();
+    let mut statement = db.prepare(&format!("SELECT {} FROM {LOG} WHERE tab = ?", keys.join(", ")))?;
+    let mut rows = statement.query([shape.id])?;
+    while let Some(row) = rows.next()? {
+        let key = Key(value::read_row(row, 0, keys.len())?);
+        if let Some(row) = shape.read(db, &key)? {
+            set_hash(db, shape.id, &key.encode(), !hash(&row))?;
+        }
+    }
+    Ok(())
 }
 
 fn set_hash(db: &Connection, tab: i64, key: &[u8], hash: i64) -> Result<()> {
