@@ -116,7 +116,13 @@ fn newest(db: &Connection) -> Option<i64> {
 }
 
 /// Something done and taken back within the transaction.
-fn undone(db: &Connection, table: &str, device: usize, chance: &mut Chance, tokens: &mut Tokens) -> rusqlite::Result<String> {
+fn undone(
+    db: &Connection,
+    table: &str,
+    device: usize,
+    chance: &mut Chance,
+    tokens: &mut Tokens,
+) -> rusqlite::Result<String> {
     db.execute_batch("SAVEPOINT undone")?;
     let told = one(db, table, device, chance, tokens);
     db.execute_batch("ROLLBACK TO undone; RELEASE undone")?;
@@ -124,7 +130,13 @@ fn undone(db: &Connection, table: &str, device: usize, chance: &mut Chance, toke
 }
 
 /// One statement on one table, chosen so that devices meet on few rows.
-fn one(db: &Connection, table: &str, device: usize, chance: &mut Chance, tokens: &mut Tokens) -> rusqlite::Result<String> {
+fn one(
+    db: &Connection,
+    table: &str,
+    device: usize,
+    chance: &mut Chance,
+    tokens: &mut Tokens,
+) -> rusqlite::Result<String> {
     let token = tokens.fresh(device);
     let id = |chance: &mut Chance| chance.below(6);
     let (a, b) = (id(chance), id(chance));
@@ -167,15 +179,18 @@ fn one(db: &Connection, table: &str, device: usize, chance: &mut Chance, tokens:
         ("odd", 0..4) => format!("INSERT OR REPLACE INTO odd(rowid, k, v) VALUES('o{a}', CASE WHEN {b} = 0 THEN NULL WHEN {b} = 1 THEN 1 ELSE 1.5 END, '{token}')"),
         ("odd", 4..7) => format!("UPDATE odd SET v = '{token}' WHERE rowid = 'o{a}' AND k IS NOT NULL"),
         ("odd", _) => format!("DELETE FROM odd WHERE rowid = 'o{a}'"),
-        (_, 0..4) => format!("INSERT OR REPLACE INTO real_key VALUES({a}.25, '{token}')"),
-        (_, 4..7) => format!("UPDATE real_key SET v = '{token}' WHERE k = {a}.25"),
-        (_, 7) => format!("UPDATE OR IGNORE real_key SET k = {b}.25 WHERE k = {a}.25"),
+        ("real_key", 0..4) => format!("INSERT OR REPLACE INTO real_key VALUES({a}.25, '{token}')"),
+        ("real_key", 4..7) => format!("UPDATE real_key SET v = '{token}' WHERE k = {a}.25"),
+        ("real_key", 7) => format!("UPDATE OR IGNORE real_key SET k = {b}.25 WHERE k = {a}.25"),
         _ => format!("DELETE FROM real_key WHERE k = {a}.25"),
     };
     if sql.starts_with("INSERT OR REPLACE INTO odd") && sql.contains("WHEN 0 = 0 THEN NULL") {
         // A NULL in a key is not unique: a second one would have no usable key, and
         // waits for a person by design.
-        let there: i64 = db.query_row(&format!("SELECT count(*) FROM odd WHERE rowid = 'o{a}' AND k IS NULL"), [], |row| row.get(0))?;
+        let there: i64 =
+            db.query_row(&format!("SELECT count(*) FROM odd WHERE rowid = 'o{a}' AND k IS NULL"), [], |row| {
+                row.get(0)
+            })?;
         if there > 0 {
             return Ok("nothing".to_owned());
         }

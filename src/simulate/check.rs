@@ -102,7 +102,8 @@ fn rows(db: &Connection, table: &str) -> Result<BTreeSet<String>, String> {
     let mut out = BTreeSet::new();
     while let Some(row) = found.next().map_err(fail)? {
         let row: Row = value::read_row(row, 0, names.len()).map_err(fail)?;
-        let text: Vec<String> = names.iter().zip(&row).map(|(name, value): (_, &Value)| format!("{name}={}", literal(value))).collect();
+        let text: Vec<String> =
+            names.iter().zip(&row).map(|(name, value): (_, &Value)| format!("{name}={}", literal(value))).collect();
         if !out.insert(text.join(" ")) {
             return Err(format!("{table} has a row twice: {}", text.join(" ")));
         }
@@ -122,9 +123,11 @@ fn texts(db: &Connection, table: &str, columns: &str, found: &mut BTreeSet<Strin
 }
 
 fn has_table(db: &Connection, table: &str) -> Result<bool, String> {
-    db.query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?", [table], |row| row.get::<_, i64>(0))
-        .map(|count| count > 0)
-        .map_err(|error| error.to_string())
+    db.query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?", [table], |row| {
+        row.get::<_, i64>(0)
+    })
+    .map(|count| count > 0)
+    .map_err(|error| error.to_string())
 }
 
 fn look(path: &Path) -> Result<Connection, String> {

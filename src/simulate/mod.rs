@@ -19,8 +19,8 @@ mod tokens;
 mod world;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use plan::Plan;
 
@@ -100,7 +100,11 @@ fn one(seed: u64, options: &Options, folder: &Path) -> One {
     let _ = std::fs::remove_dir_all(folder);
     if let Err(error) = std::fs::create_dir_all(folder) {
         let text = format!("the scratch folder {} cannot be made: {error}", folder.display());
-        return One { steps: 0, failure: Some(Failure { seed, text, plan: String::new() }), reached: Default::default() };
+        return One {
+            steps: 0,
+            failure: Some(Failure { seed, text, plan: String::new() }),
+            reached: Default::default(),
+        };
     }
     let mut reached = Default::default();
     let mut done = 0;

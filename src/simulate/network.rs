@@ -75,7 +75,8 @@ impl SimRemote {
             return Err(down("lost on the way").into());
         }
         if far.happens(faults.server_error) {
-            let kind = *far.chance.pick(&[FaultKind::Server, FaultKind::SignedOut, FaultKind::Throttled, FaultKind::Protocol]);
+            let kind =
+                *far.chance.pick(&[FaultKind::Server, FaultKind::SignedOut, FaultKind::Throttled, FaultKind::Protocol]);
             let fault = Fault::new(kind, ReasonCode::RemoteTrouble, "the hub is in trouble", "wait");
             return Err(Fault { retry_after: (kind == FaultKind::Throttled).then_some(5_000), ..fault }.into());
         }

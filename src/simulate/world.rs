@@ -54,7 +54,8 @@ impl World {
             let device = Device::new(number, plan, folder, far.clone(), base.clone());
             let db = app::open(&device.path, false, true)?;
             let journal = if plan.wal[number] { "WAL" } else { "DELETE" };
-            db.query_row(&format!("PRAGMA journal_mode = {journal}"), [], |_| Ok(())).map_err(|error| error.to_string())?;
+            db.query_row(&format!("PRAGMA journal_mode = {journal}"), [], |_| Ok(()))
+                .map_err(|error| error.to_string())?;
             db.execute_batch(schema::SQL).map_err(|error| error.to_string())?;
             devices.push(device);
         }
@@ -259,11 +260,14 @@ impl World {
         self.epochs += 1;
         let mut far = self.far.lock().expect("BUG: one thread a world");
         let high_water = match (&far.scope, restored) {
-            (Some(scope), true) => Some(crate::hub::sqlite::HighWater { epoch: scope.epoch().to_owned(), head: scope.head() }),
+            (Some(scope), true) => {
+                Some(crate::hub::sqlite::HighWater { epoch: scope.epoch().to_owned(), head: scope.head() })
+            }
             _ => None,
         };
         far.scope = None;
-        let options = OpenOptions { settings: Settings::default(), epoch: format!("epoch-{}", self.epochs), high_water };
+        let options =
+            OpenOptions { settings: Settings::default(), epoch: format!("epoch-{}", self.epochs), high_water };
         let scope = Scope::open(&path, options).map_err(|error| format!("the hub does not open: {error:?}"))?;
         far.scope = Some(scope);
         Ok(())
@@ -291,8 +295,11 @@ impl World {
         }
         copy_database(&copy, &path)?;
         self.epochs += 1;
-        let options =
-            OpenOptions { settings: Settings::default(), epoch: format!("epoch-{}", self.epochs), high_water: Some(mark) };
+        let options = OpenOptions {
+            settings: Settings::default(),
+            epoch: format!("epoch-{}", self.epochs),
+            high_water: Some(mark),
+        };
         let scope = Scope::open(&path, options).map_err(|error| format!("the hub does not open: {error:?}"))?;
         self.far.lock().expect("BUG: one thread a world").scope = Some(scope);
         // What only the hub had is gone with it.
@@ -354,7 +361,10 @@ impl World {
                     self.drive(at, 1);
                     steps += 1;
                     if steps > HEAL_STEPS {
-                        return Err(format!("promise 5: still busy after {steps} steps: {}", self.devices[at].describe()));
+                        return Err(format!(
+                            "promise 5: still busy after {steps} steps: {}",
+                            self.devices[at].describe()
+                        ));
                     }
                 }
             }
