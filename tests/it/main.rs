@@ -1,0 +1,4 @@
+//! Tests with real processes, sockets and files.
+
+mod cli;
+mod ipc;
