@@ -1,7 +1,9 @@
 //! The command line as the real binary, against an agent that says what a test wants.
 
+use std::fs;
+use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use homing::ipc::CallError;
 use homing::model::ReasonCode;
@@ -130,4 +132,137 @@ fn usage_help_and_version_end_as_they_should() {
         assert_eq!(homing(nowhere, line).status.code(), Some(code), "homing {line}");
     }
     assert!(text(&homing(nowhere, "man queue list").stdout).contains("homing-queue-list"));
+}
+
+#[test]
+fn whoever_has_read_enough_is_no_error() {
+    let agent = Agent::start();
+    let cycle = json!({"replica": "notes", "at": 0, "cause": "timer", "pushed": 0, "pulled": 0, "conflicts": 0,
+        "bytes_up": 0, "bytes_down": 0, "milliseconds": 0, "reason": null});
+    agent.service.answers("history.list", Ok(json!({"schema": "homing.history/1", "cycles": vec![cycle; 20_000]})));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_homing"))
+        .args(["history", "--socket", agent.socket.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdout.take().unwrap().read_exact(&mut [0; 10]).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+}
+
+#[test]
+fn watching_prints_each_change_and_ends_with_the_agent() {
+    let mut agent = Agent::start();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_homing"))
+        .args(["status", "--watch", "--json", "--socket", agent.socket.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let mut next = || serde_json::from_str::<Json>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["replicas"], json!([]));
+    agent.publish(homing::ipc::Topic::Status, status("paused")["replicas"][0].clone());
+    assert_eq!(next()["replicas"][0]["state"], "paused");
+    agent.stop();
+    assert_eq!(child.wait().unwrap().code(), Some(69));
+}
+
+fn init(directory: &Path, line: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_homing"))
+        .args(["init", "--hub", "https://hub.example.org"])
+        .args(line.split_whitespace())
+        .current_dir(directory)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn init_writes_a_config_and_leaves_the_database_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    for (name, journal) in [("wal.db", "wal"), ("plain.db", "delete")] {
+        let db = rusqlite::Connection::open(at(name)).unwrap();
+        db.pragma_update(None, "journal_mode", journal).unwrap();
+        db.execute_batch("CREATE TABLE tasks(id TEXT PRIMARY KEY, title); INSERT INTO tasks VALUES('a', 'b')").unwrap();
+    }
+    let before = (fs::read(at("wal.db")).unwrap(), fs::read(at("plain.db")).unwrap());
+    for name in ["wal.db", "plain.db"] {
+        let output = init(directory.path(), &format!("{name} --output {name}.toml"));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).contains("1  tasks  id      1"), "{}", text(&output.stdout));
+    }
+    assert_eq!((fs::read(at("wal.db")).unwrap(), fs::read(at("plain.db")).unwrap()), before);
+    let mut left: Vec<String> = fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["plain.db", "plain.db.toml", "wal.db", "wal.db.toml"]);
+
+    let again = init(directory.path(), "wal.db --output wal.db.toml");
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("is there already"), "{}", text(&again.stderr));
+    assert!(init(directory.path(), "wal.db --output wal.db.toml --force").status.success());
+    let printed = init(directory.path(), "wal.db --output -");
+    assert_eq!(text(&printed.stdout), fs::read_to_string(at("wal.db.toml")).unwrap());
+    let document: Json = serde_json::from_slice(&init(directory.path(), "wal.db --output - --json").stdout).unwrap();
+    assert_eq!(document["tables"][0]["rows"], 1);
+}
+
+/// A row that is only in the WAL of a running app counts, too.
+#[test]
+fn init_sees_what_a_running_app_has_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = rusqlite::Connection::open(directory.path().join("app.db")).unwrap();
+    db.pragma_update(None, "journal_mode", "wal").unwrap();
+    db.execute_batch("CREATE TABLE tasks(id TEXT PRIMARY KEY); INSERT INTO tasks VALUES('a'), ('b')").unwrap();
+    let output = init(directory.path(), "app.db");
+    assert!(text(&output.stdout).contains("1  tasks  id      2"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn init_says_what_is_wrong_with_a_database_and_makes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("empty.db"), "").unwrap();
+    fs::write(at("text.db"), "dear diary ".repeat(100)).unwrap();
+    fs::write(
+        at("encrypted.db"),
+        (0..8192_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect::<Vec<_>>(),
+    )
+    .unwrap();
+    fs::create_dir(at("directory.db")).unwrap();
+    assert!(Command::new("mkfifo").arg(at("pipe.db")).status().unwrap().success());
+    let mut torn = fs::read(make_database(&at("whole.db"))).unwrap();
+    torn[100..].fill(0xa5);
+    fs::write(at("torn.db"), torn).unwrap();
+    for (name, part) in [
+        ("missing.db", "there is no file missing.db"),
+        ("empty.db", "is empty"),
+        ("text.db", "another format, or encrypted"),
+        ("encrypted.db", "another format, or encrypted"),
+        ("directory.db", "it is not a file"),
+        ("pipe.db", "it is not a file"),
+        ("torn.db", "is damaged"),
+    ] {
+        let output = init(directory.path(), name);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}: {told}");
+        assert!(told.contains(part) && told.contains(" next: "), "{name}: {told}");
+        assert!(!at("homing.toml").exists(), "{name}");
+    }
+    assert!(!at("missing.db").exists());
+
+    let writer = rusqlite::Connection::open(at("whole.db")).unwrap();
+    writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let output = init(directory.path(), "whole.db");
+    assert_eq!(output.status.code(), Some(75), "{}", text(&output.stderr));
+}
+
+fn make_database(path: &Path) -> &Path {
+    let db = rusqlite::Connection::open(path).unwrap();
+    db.execute_batch("CREATE TABLE tasks(id TEXT PRIMARY KEY); INSERT INTO tasks VALUES('a')").unwrap();
+    path
 }

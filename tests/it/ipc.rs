@@ -174,7 +174,7 @@ impl Agent {
         seq
     }
 
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         self.stop.send(true).unwrap();
         let serving = self.serving.take().unwrap();
         self.runtime.as_ref().unwrap().block_on(serving).unwrap();
