@@ -18,6 +18,7 @@ mod failure;
 mod history;
 mod hub;
 mod init;
+mod interrupt;
 mod man;
 mod pause;
 mod plan;
@@ -61,7 +62,7 @@ struct Global {
     #[arg(long, global = true)]
     json: bool,
     /// Colour the output.
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = false)]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: Color,
 }
 

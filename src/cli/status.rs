@@ -15,7 +15,8 @@ use serde_json::json;
 use super::context::{Context, Paint, now};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::words;
+use super::table::{self, wrap};
+use super::{interrupt, words};
 use crate::ipc::client::Heard;
 use crate::ipc::{Event, Topic, method};
 use crate::model::status::{Progress, ReplicaStatus, State, Status};
@@ -35,7 +36,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         return watch(args, context);
     }
     let status: Status = context.connect()?.call(method::ReplicaStatus { replica: args.name })?;
-    context.show(&status, |status| render(status, &context.paint, now()))?;
+    context.show(&status, |status| render(status, &context.paint, context.width, now()))?;
     Ok(Exit::Done)
 }
 
@@ -46,6 +47,11 @@ fn watch(args: Args, context: &Context) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Failed, format!("the agent's status cannot be read: {error}"), ""))?;
     let wanted = |name: &str| args.name.as_deref().is_none_or(|only| only == name);
     status.replicas.retain(|replica| wanted(&replica.name));
+    if let (Some(name), true) = (&args.name, status.replicas.is_empty()) {
+        // The agent knows best how to say that there is no such replica.
+        status = context.connect()?.call(method::ReplicaStatus { replica: Some(name.clone()) })?;
+    }
+    interrupt::ends_the_command();
     let (sender, heard) = mpsc::channel();
     std::thread::spawn(move || events.map(|event| sender.send(event)).take_while(Result::is_ok).for_each(drop));
     draw(&status, context)?;
@@ -92,7 +98,7 @@ fn draw(status: &Status, context: &Context) -> Result<(), Failure> {
     if context.json {
         return context.print(&format!("{}\n", json!(status)));
     }
-    let text = render(status, &context.paint, now());
+    let text = render(status, &context.paint, context.width, now());
     if !context.terminal {
         return context.print(&text);
     }
@@ -101,18 +107,17 @@ fn draw(status: &Status, context: &Context) -> Result<(), Failure> {
     context.print(&format!("\x1b[H{lines}\x1b[J"))
 }
 
-pub fn render(status: &Status, paint: &Paint, now: i64) -> String {
+fn render(status: &Status, paint: &Paint, width: usize, now: i64) -> String {
     if status.replicas.is_empty() {
         return "no replica is configured; `homing init APP.db --hub URL` writes a config\n".to_owned();
     }
-    let widest =
-        status.replicas.iter().map(|replica| super::table::width(&printable(&replica.name))).max().unwrap_or(0);
-    status.replicas.iter().map(|replica| replica_lines(replica, widest, paint, now)).collect()
+    let widest = status.replicas.iter().map(|replica| table::width(&printable(&replica.name))).max().unwrap_or(0);
+    status.replicas.iter().map(|replica| replica_lines(replica, widest, paint, width, now)).collect()
 }
 
-fn replica_lines(replica: &ReplicaStatus, widest: usize, paint: &Paint, now: i64) -> String {
+fn replica_lines(replica: &ReplicaStatus, widest: usize, paint: &Paint, width: usize, now: i64) -> String {
     let name = printable(&replica.name);
-    let space = " ".repeat(widest - super::table::width(&name));
+    let space = " ".repeat(widest - table::width(&name));
     let mut parts = vec![state_words(replica, paint)];
     parts.extend(counts(replica));
     parts.push(match replica.last_sync_at {
@@ -121,18 +126,22 @@ fn replica_lines(replica: &ReplicaStatus, widest: usize, paint: &Paint, now: i64
     });
     let mut out = format!("{} {}{space}  {}\n", mark(replica.state, paint), paint.strong(&name), parts.join(" · "));
     if let Some(reason) = &replica.reason {
-        out.push_str(&format!("    {}\n", printable(&reason.text)));
+        out.push_str(&wrap(&printable(&reason.text), 4, width));
         if !reason.next.is_empty() {
-            out.push_str(&format!("    {} {}\n", paint.dim("next:"), printable(&reason.next)));
+            out.push_str(&labelled("next:", &reason.next, paint, width));
         }
     }
     if let Some(then) = replica.next_sync_at.filter(|_| waits(replica.state)) {
         out.push_str(&format!("    {}\n", paint.dim(&format!("tries again {}", words::until(then, now)))));
     }
     for note in &replica.notes {
-        out.push_str(&format!("    {} {}\n", paint.dim("note:"), printable(note)));
+        out.push_str(&labelled("note:", note, paint, width));
     }
     out
+}
+
+fn labelled(label: &str, text: &str, paint: &Paint, width: usize) -> String {
+    wrap(&format!("{label} {}", printable(text)), 4, width).replacen(label, &paint.dim(label), 1)
 }
 
 fn mark(state: State, paint: &Paint) -> String {
@@ -233,7 +242,7 @@ mod tests {
     }
 
     fn shown(replicas: Vec<ReplicaStatus>) -> String {
-        render(&document(replicas), &Paint::plain(), 100_000)
+        render(&document(replicas), &Paint::plain(), usize::MAX, 100_000)
     }
 
     #[test]
@@ -279,7 +288,7 @@ mod tests {
         let progress = json!({"replica": "notes", "what": "receiving", "done": 1000, "total": 5000});
         take(&mut status, event(Topic::Progress, progress), &all);
         take(&mut status, event(Topic::Status, json!(replica("new", State::Paused))), &all);
-        let text = render(&status, &Paint::plain(), 100_000);
+        let text = render(&status, &Paint::plain(), usize::MAX, 100_000);
         assert!(text.contains("↻ notes  syncing, receiving 1,000 of 5,000"), "{text}");
         assert!(text.contains("‖ new    paused"), "{text}");
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::context::{Context, Paint};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::{pause, words};
+use super::{interrupt, pause, words};
 use crate::ipc::answer::{Replicas, Sync, SyncOutcome};
 use crate::ipc::client::{Client, Heard};
 use crate::ipc::{Topic, method};
@@ -40,6 +40,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         context.show(&asked, |asked| pause::render(asked, "syncing now"))?;
         return Ok(Exit::Done);
     }
+    interrupt::ends_the_command();
     let bar = Bar::start(context, args.name.clone());
     let timeout_ms = u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX);
     let request = method::SyncWait { replica: args.name, timeout_ms: Some(timeout_ms) };
@@ -60,6 +61,9 @@ fn exit(outcome: &SyncOutcome) -> Exit {
 }
 
 fn render(sync: &Sync, paint: &Paint) -> String {
+    if sync.replicas.is_empty() {
+        return "no replica is configured\n".to_owned();
+    }
     sync.replicas.iter().map(|outcome| outcome_lines(outcome, paint)).collect()
 }
 

@@ -30,12 +30,36 @@ impl Table {
 
     pub fn render(&self, paint: &Paint, width_max: usize) -> String {
         let names: Vec<String> = self.header.iter().map(|name| name.trim_start_matches('>').to_owned()).collect();
+        if self.narrowest(&names) > width_max {
+            return self.blocks(&names, paint);
+        }
         let columns = 0..names.len();
         let widest = |at: usize| self.rows.iter().chain([&names]).map(|row| width(&row[at])).max().unwrap_or(0);
         let widths = fit(columns.map(widest).collect(), width_max);
         let mut out = format!("{}\n", paint.dim(&self.line(&names, &widths)));
         for row in &self.rows {
             out.push_str(&self.line(row, &widths));
+            out.push('\n');
+        }
+        out
+    }
+
+    /// Columns that the table needs at the very least.
+    fn narrowest(&self, names: &[String]) -> usize {
+        let widest =
+            |at: usize| self.rows.iter().map(|row| width(&row[at])).chain([width(&names[at])]).max().unwrap_or(0);
+        (0..names.len()).map(|at| widest(at).min(NARROWEST)).sum::<usize>() + GAP * names.len().saturating_sub(1)
+    }
+
+    /// For terminals too narrow for columns: a line a cell, and an empty line after each row.
+    fn blocks(&self, names: &[String], paint: &Paint) -> String {
+        let label = names.iter().map(|name| width(name)).max().unwrap_or(0);
+        let mut out = String::new();
+        for row in &self.rows {
+            for (name, cell) in names.iter().zip(row).filter(|(_, cell)| !cell.is_empty()) {
+                let space = " ".repeat(label - width(name));
+                out.push_str(&format!("{}{space}  {cell}\n", paint.dim(name)));
+            }
             out.push('\n');
         }
         out
@@ -66,6 +90,22 @@ fn fit(mut widths: Vec<usize>, width_max: usize) -> Vec<usize> {
         }
     }
     widths
+}
+
+/// Text in lines that fit, broken at spaces, each after `indent` spaces. A word that is
+/// wider than the terminal stays whole.
+pub fn wrap(text: &str, indent: usize, width_max: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if width(line).saturating_add(1 + width(word)) <= width_max => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(" ".repeat(indent) + word),
+        }
+    }
+    lines.join("\n") + "\n"
 }
 
 /// The text, or as much of it as fits before `…`.
@@ -134,6 +174,19 @@ mod tests {
         let text = sample().render(&Paint::plain(), 30);
         assert_eq!(text.lines().nth(1), Some("tasks      3  the hub refuses…"));
         assert!(text.lines().all(|line| width(line) <= 30));
+    }
+
+    #[test]
+    fn a_terminal_too_narrow_for_columns_gets_blocks() {
+        let text = sample().render(&Paint::plain(), 12);
+        assert!(text.starts_with("table  tasks\ntries  3\nwhy    the hub"), "{text}");
+    }
+
+    #[test]
+    fn long_text_is_broken_at_spaces() {
+        assert_eq!(wrap("one two three four", 2, 10), "  one two\n  three\n  four\n");
+        assert_eq!(wrap("one two", 4, usize::MAX), "    one two\n");
+        assert_eq!(wrap("extraordinarily long", 2, 8), "  extraordinarily\n  long\n");
     }
 
     #[test]

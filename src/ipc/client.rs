@@ -53,7 +53,7 @@ impl std::fmt::Display for ClientError {
                 write!(formatter, "the agent at {} is not for this user", socket.display())
             }
             ClientError::TimedOut { after } => {
-                write!(formatter, "the agent gave no answer within {} s", after.as_secs())
+                write!(formatter, "the agent gave no answer within {after:?}")
             }
             ClientError::Refused(error) => error.fmt(formatter),
             ClientError::Broken { text } => formatter.write_str(text),

@@ -161,12 +161,15 @@ fn builtin_answer(builtin: &Builtin) -> Result<Json, CallError> {
                 format!("use a client for version {API}, or upgrade the older of the two"),
             ))
         }
-        Builtin::Hello(_) => Ok(json!(Hello {
-            api: API,
-            minor: API_MINOR,
-            daemon: env!("CARGO_PKG_VERSION").to_owned(),
-            capabilities: Topic::ALL.iter().map(|topic| format!("events.{}", topic.word())).collect(),
-        })),
+        Builtin::Hello(params) => {
+            tracing::debug!(client = ?params.client, "a client said hello");
+            Ok(json!(Hello {
+                api: API,
+                minor: API_MINOR,
+                daemon: env!("CARGO_PKG_VERSION").to_owned(),
+                capabilities: Topic::ALL.iter().map(|topic| format!("events.{}", topic.word())).collect(),
+            }))
+        }
         Builtin::Ping(_) => Ok(json!({ "pong": true })),
         Builtin::Discover(_) => Ok(discover::document()),
         Builtin::Subscribe(_) => unreachable!("BUG: a subscription is answered by its connection"),

@@ -63,7 +63,9 @@ pub async fn serve<S: Service>(listener: Listener, service: Arc<S>, limits: Limi
     let mut connections = JoinSet::new();
     let accepting = async {
         loop {
-            match listener.accept().await {
+            let accepted = listener.accept().await;
+            while connections.try_join_next().is_some() {} // those that left make room
+            match accepted {
                 Ok(stream) => admit(stream, &shared, &mut connections, &stop),
                 Err(error) => {
                     // Out of descriptors, most likely: those of clients that leave help.
@@ -71,7 +73,6 @@ pub async fn serve<S: Service>(listener: Listener, service: Arc<S>, limits: Limi
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
-            while connections.try_join_next().is_some() {}
         }
     };
     let mut stopping = stop.clone();

@@ -152,6 +152,20 @@ fn whoever_has_read_enough_is_no_error() {
 }
 
 #[test]
+fn an_interrupted_wait_ends_with_130_and_is_forgotten_by_the_agent() {
+    let agent = Agent::start();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_homing"))
+        .args(["sync", "--wait", "--socket", agent.socket.to_str().unwrap()])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    agent.service.wait_for_start();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    agent.service.wait_for_end();
+}
+
+#[test]
 fn watching_prints_each_change_and_ends_with_the_agent() {
     let mut agent = Agent::start();
     let mut child = Command::new(env!("CARGO_BIN_EXE_homing"))

@@ -66,11 +66,11 @@ impl Fake {
         self.answers.lock().unwrap().push((method, answer));
     }
 
-    fn wait_for_start(&self) {
+    pub fn wait_for_start(&self) {
         self.watched.lock().unwrap().0.blocking_recv().unwrap();
     }
 
-    fn wait_for_end(&self) {
+    pub fn wait_for_end(&self) {
         self.watched.lock().unwrap().1.blocking_recv().unwrap();
     }
 

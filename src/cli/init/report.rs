@@ -7,7 +7,7 @@ use serde_json::json;
 use super::survey::Survey;
 use super::template::Plan;
 use crate::cli::context::Paint;
-use crate::cli::table::Table;
+use crate::cli::table::{Table, wrap};
 use crate::cli::words;
 use crate::model::text::printable;
 
@@ -30,20 +30,21 @@ pub fn render(plan: &Plan, survey: &Survey, written: Option<&Path>, paint: &Pain
     if !survey.refused.is_empty() {
         out.push_str(&format!("\n{}\n", paint.bad("cannot sync")));
         for (name, why) in &survey.refused {
-            out.push_str(&format!("  {}: {}\n", printable(name), printable(why)));
+            out.push_str(&wrap(&format!("{}: {}", printable(name), printable(why)), 2, width));
         }
     }
     if !survey.left_out.is_empty() {
         let named: Vec<String> =
             survey.left_out.iter().map(|(name, why)| format!("{} ({why})", printable(name))).collect();
-        out.push_str(&format!("\nleft out: {}\n", named.join(", ")));
+        out.push_str(&format!("\n{}", wrap(&format!("left out: {}", named.join(", ")), 0, width)));
     }
     if !survey.warnings.is_empty() {
         out.push_str(&format!("\n{}\n", paint.waiting("take care")));
     }
     for warning in &survey.warnings {
-        out.push_str(&format!("  {}: {}\n", printable(&warning.tables.join(", ")), printable(&warning.text)));
-        out.push_str(&format!("    {} {}\n", paint.dim("advice:"), warning.advice));
+        let text = format!("{}: {}", printable(&warning.tables.join(", ")), printable(&warning.text));
+        out.push_str(&wrap(&text, 2, width));
+        out.push_str(&wrap(&format!("advice: {}", warning.advice), 4, width));
     }
     if plan.hub.starts_with("http://") && !is_here(plan.hub) {
         out.push_str("\nthe hub is reached over plain HTTP: Homing sends no token that way unless told to\n");

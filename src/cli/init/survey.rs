@@ -121,7 +121,8 @@ fn null_keys(db: &Connection, table: &Table) -> Result<Option<Warning>> {
     let may_be_null = |name: &&String| {
         table.position(name).is_some_and(|at| {
             let column = &table.columns[at];
-            !column.not_null && !(table.key.len() == 1 && column.declared.eq_ignore_ascii_case("INTEGER"))
+            let is_rowid = table.key.len() == 1 && column.declared.eq_ignore_ascii_case("INTEGER");
+            !column.not_null && !is_rowid
         })
     };
     let tests: Vec<String> =
