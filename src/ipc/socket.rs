@@ -111,10 +111,11 @@ fn prepare_directory(path: &Path) -> Result<(), BindError> {
         next: "make it, or set `socket` in the config to another path".to_owned(),
     })?;
     let sticky = found.mode() & 0o1000 != 0;
-    if found.mode() & 0o022 != 0 && !sticky {
+    let owned = [0, rustix::process::geteuid().as_raw()].contains(&found.uid());
+    if !owned || (found.mode() & 0o022 != 0 && !sticky) {
         return Err(BindError {
             text: format!("others may write to the socket's directory {shown}, and could put theirs in its place"),
-            next: format!("run `chmod go-w {shown}`, or set `socket` in the config to another path"),
+            next: format!("make it yours and run `chmod go-w {shown}`, or set `socket` in the config to another path"),
         });
     }
     Ok(())
