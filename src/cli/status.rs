@@ -1,9 +1,11 @@
 //! `homing status`: one line a replica, and what is the matter below it.
 //!
-//!     ✓ notes  in step · last in step 12 s ago
-//!     ○ stock  offline · 12 changes to send, the oldest 3 min old · last in step 4 min ago
-//!         the hub at https://hub.example.org does not answer
-//!         next: tries again in 8 s
+//! ```text
+//! ✓ notes  in step · last in step 12 s ago
+//! ○ stock  offline · 12 changes to send, the oldest 3 min old · last in step 4 min ago
+//!     the hub at https://hub.example.org does not answer
+//!     next: tries again in 8 s
+//! ```
 //!
 //! A mark says with its shape what it says with its colour.
 

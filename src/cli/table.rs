@@ -3,8 +3,10 @@
 //! Cells are data: control characters are shown, not obeyed. When the columns are wider
 //! than the terminal the widest are cut, with `…`; off-terminal nothing is ever cut.
 //!
-//!     table     key    state
-//!     projects  ["p"]  pending
+//! ```text
+//! table     key    state
+//! projects  ["p"]  pending
+//! ```
 
 use super::context::Paint;
 use crate::model::text::printable;
