@@ -11,6 +11,7 @@ use rusqlite::Connection;
 
 use super::put::{Batch, Touched};
 use super::schema::Shape;
+use super::writing;
 use crate::hub::error::Result;
 use crate::model::{Key, Row, Value};
 use crate::protocol::WireOther;
@@ -82,7 +83,7 @@ impl Link {
         let held = parent_at.iter().enumerate().map(|(at, to)| format!("{} = ?{}", p(*to), at + 1));
         let children_sql = format!(
             "SELECT {} FROM {on_child} AS c WHERE {} \
-             AND NOT EXISTS (SELECT 1 FROM {on_parent} AS p WHERE {}) LIMIT {OTHERS_MAX}",
+             AND NOT EXISTS (SELECT 1 FROM {on_parent} AS p WHERE {})",
             child.key_at.iter().map(|at| c(*at)).collect::<Vec<_>>().join(", "),
             join(named.collect()),
             join(held.collect()),
@@ -149,8 +150,11 @@ pub(super) fn offenders(db: &Connection, batch: &Batch, touched: &[Touched]) -> 
             if batch.sets_any(one, &link.child_at)
                 && let Some(values) = link.dangling(db, &one.key)?
             {
-                let other = WireOther { table: link.parent.table.name.clone(), key: link.parent_key(&values) };
-                found.entry(one.at).or_default().push(other);
+                let key = link.parent_key(&values);
+                if taken_away(db, batch, link, &key)? {
+                    let other = WireOther { table: link.parent.table.name.clone(), key };
+                    found.entry(one.at).or_default().push(other);
+                }
             }
         }
     }
@@ -166,7 +170,8 @@ pub(super) fn offenders(db: &Connection, batch: &Batch, touched: &[Touched]) -> 
             }
             let others = found.entry(one.at).or_default();
             for key in link.orphans(db, values)? {
-                if others.len() < OTHERS_MAX {
+                let known = writing::known(db, link.child.id, &key.encode())?;
+                if others.len() < OTHERS_MAX && known.is_none_or(|known| batch.is_news(&known)) {
                     others.push(WireOther { table: link.child.table.name.clone(), key: key.0 });
                 }
             }
@@ -176,6 +181,20 @@ pub(super) fn offenders(db: &Connection, batch: &Batch, touched: &[Touched]) -> 
         }
     }
     Ok(found)
+}
+
+/// Whether a child's missing parent is somebody else's doing, of which the sender did
+/// not know; or comes with this push and did not get in. A reference to nothing that
+/// is the app's own (many enforce no keys) is taken as it is.
+fn taken_away(db: &Connection, batch: &Batch, link: &Link, key: &[Value]) -> Result<bool> {
+    if batch.tries_to_put(link.parent.id, key) {
+        return Ok(true);
+    }
+    if key.is_empty() {
+        return Ok(false);
+    }
+    let known = writing::known(db, link.parent.id, &Key(key.to_vec()).encode())?;
+    Ok(known.is_some_and(|known| known.gone() && batch.is_news(&known)))
 }
 
 /// Adds the new rows of this push that hang on an offending new row, however deep, so

@@ -27,6 +27,8 @@ pub(super) struct Batch<'a> {
     pub may_write: bool,
     /// `_hub_device.id` of who pushes.
     pub device: i64,
+    /// What the sender had pulled: changes of others up to here were known to it.
+    pub seen: i64,
     pub plans: Vec<Plan>,
     /// Group and row of each change.
     pub changes: Vec<(usize, &'a WireChange)>,
@@ -93,7 +95,22 @@ impl<'a> Batch<'a> {
         let plans = push.groups.iter().map(|group| plan(schema, group)).collect();
         let rows = push.groups.iter().enumerate();
         let changes = rows.flat_map(|(at, group)| group.rows.iter().map(move |row| (at, row))).collect();
-        Batch { schema, settings, account: Value::Text(account.to_owned()), may_write, device, plans, changes }
+        let (account, seen) = (Value::Text(account.to_owned()), push.seen.0);
+        Batch { schema, settings, account, may_write, device, seen, plans, changes }
+    }
+
+    /// Whether this push tries to put a row with this key, or, without a key, any row
+    /// of that table.
+    pub fn tries_to_put(&self, shape: i64, key: &[Value]) -> bool {
+        self.changes.iter().any(|(group, change)| {
+            let table = self.plans[*group].table.as_ref().filter(|table| table.shape.id == shape && !table.delete);
+            table.is_some_and(|table| key.is_empty() || table.key(change).0 == key)
+        })
+    }
+
+    /// Whether somebody else changed a row after the sender last looked.
+    pub fn is_news(&self, known: &writing::Known) -> bool {
+        known.rev > self.seen && known.origin != self.device
     }
 
     /// Does the change at `at`.

@@ -42,7 +42,8 @@ impl Rig {
     pub fn with(sql: &str, settings: Settings) -> Rig {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("scope.db");
-        let options = OpenOptions { settings, epoch: "epoch-1".into(), high_water: None };
+        let options =
+            OpenOptions { settings, seen: crate::model::Revision::NONE, epoch: "epoch-1".into(), high_water: None };
         let mut rig = Rig { scope: Scope::open(&path, options).unwrap(), path, now: NOW, _dir: dir };
         let welcome = rig.hello("ada", "setup", sql);
         assert_eq!(welcome.refused, []);
@@ -168,6 +169,7 @@ impl Device {
             incarnation: Incarnation(self.name.clone()),
             batch: self.batch,
             epoch: epoch.into(),
+            seen: crate::model::Revision::NONE,
             groups: std::mem::take(&mut self.groups),
         };
         serde_json::to_vec(&push).unwrap()
