@@ -214,6 +214,8 @@ fn replica(plan: &Plan, path: &Path) -> Replica {
             batch_rows_max: plan.batch_rows_max,
             // Long enough that nothing the simulator does is set aside for good.
             tries_max: 1_000,
+            // Longer than any run, though time jumps by months.
+            ledger_age_max: i64::MAX / 4,
             ..Limits::default()
         },
         include: None,

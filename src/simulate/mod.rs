@@ -82,7 +82,11 @@ pub fn run(options: &Options, progress: &(dyn Fn(u64, u64) + Sync)) -> Outcome {
                     }
                     progress(total.seeds, total.failures.len() as u64);
                 }
-                let _ = std::fs::remove_dir_all(&folder);
+                if options.verbose {
+                    eprintln!("files: {}", folder.display());
+                } else {
+                    let _ = std::fs::remove_dir_all(&folder);
+                }
             });
         }
     });

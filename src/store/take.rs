@@ -316,6 +316,11 @@ impl Writer<'_> {
         Ok(true)
     }
 
+    /// The remote's version under the local columns; `None` for a tombstone.
+    pub(crate) fn fitted(&self, synced: &Synced, remote: &RemoteRow) -> Option<Row> {
+        fit(synced, remote, None).0
+    }
+
     /// Writes the remote's version over the local row, whatever that is, and takes it
     /// as the base.
     pub(crate) fn restore(&mut self, synced: &Synced, remote: &RemoteRow, local: &Row) -> Result<Option<Obstacle>> {

@@ -53,7 +53,7 @@ impl Scope {
         let tx = Transaction::new_unchecked(&db, TransactionBehavior::Immediate)?;
         layout::ready(&tx, &options.epoch)?;
         let (epoch, head) = (layout::text(&tx, "epoch")?, layout::number(&tx, "head")?);
-        let behind = options.high_water.is_some_and(|mark| mark.epoch == epoch && mark.head.0 > head);
+        let behind = options.high_water.is_some_and(|mark| mark.epoch != epoch || mark.head.0 > head);
         if behind || layout::number(&tx, "copied")? != 0 {
             layout::set(&tx, "epoch", &options.epoch)?;
             layout::set(&tx, "copied", 0)?;

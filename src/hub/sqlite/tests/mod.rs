@@ -43,7 +43,7 @@ impl Rig {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("scope.db");
         let options =
-            OpenOptions { settings, seen: crate::model::Revision::NONE, epoch: "epoch-1".into(), high_water: None };
+            OpenOptions { settings, epoch: "epoch-1".into(), high_water: None };
         let mut rig = Rig { scope: Scope::open(&path, options).unwrap(), path, now: NOW, _dir: dir };
         let welcome = rig.hello("ada", "setup", sql);
         assert_eq!(welcome.refused, []);
