@@ -156,7 +156,10 @@ mod tests {
         for name in names {
             for scope in [ScopeName::Own(name.into()), ScopeName::Team(name.into())] {
                 let stem = scope.stem();
-                assert!(stem.bytes().all(|byte| byte.is_ascii_lowercase() || b"-_%0123456789".contains(&byte)), "{stem}");
+                assert!(
+                    stem.bytes().all(|byte| byte.is_ascii_lowercase() || b"-_%0123456789".contains(&byte)),
+                    "{stem}"
+                );
                 stems.push(stem);
             }
         }

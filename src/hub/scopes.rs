@@ -66,12 +66,7 @@ impl Scopes {
 
     /// Does `work` with the scope's store, and lets listeners know if the head moved.
     /// Blocks while another request is at it.
-    pub fn with<T>(
-        &self,
-        scope: &OpenScope,
-        now: i64,
-        work: impl FnOnce(&mut dyn Store) -> Result<T>,
-    ) -> Result<T> {
+    pub fn with<T>(&self, scope: &OpenScope, now: i64, work: impl FnOnce(&mut dyn Store) -> Result<T>) -> Result<T> {
         let mut inner = match scope.inner.lock() {
             Ok(inner) => inner,
             Err(poisoned) => {

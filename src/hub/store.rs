@@ -6,9 +6,7 @@
 
 use super::error::Result;
 use crate::model::Revision;
-use crate::protocol::{
-    Digest, DigestRequest, Hello, Pull, Pulled, RowAnswer, RowRequest, ScopeStatus, Welcome,
-};
+use crate::protocol::{Digest, DigestRequest, Hello, Pull, Pulled, RowAnswer, RowRequest, ScopeStatus, Welcome};
 
 /// Who is calling, as the token says.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,4 +11,3 @@ mod live;
 mod rate;
 pub mod server;
 mod tls;
-

@@ -110,11 +110,7 @@ fn move_aside(
 fn rowid(writing: &Writing, moved: &Moved) -> Result<Option<i64>> {
     let shape = moved.shape();
     let Some(name) = shape.rowid else { return Ok(None) };
-    let sql = format!(
-        "SELECT {name} FROM {} WHERE {}",
-        crate::sqlite::ident(&shape.table.name),
-        shape.key_is("", 1)
-    );
+    let sql = format!("SELECT {name} FROM {} WHERE {}", crate::sqlite::ident(&shape.table.name), shape.key_is("", 1));
     let read = |row: &rusqlite::Row| row.get(0);
     Ok(Some(writing.db().prepare_cached(&sql)?.query_row(rusqlite::params_from_iter(&moved.key.0), read)?))
 }
@@ -130,4 +126,3 @@ fn put_back(writing: &Writing, moved: &Moved, rowid: Option<i64>) -> Result<bool
         Err(error) => Err(error.into()),
     }
 }
-

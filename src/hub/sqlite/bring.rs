@@ -41,13 +41,19 @@ pub(super) fn bring(
             Some(shape) => {
                 for column in table.columns.iter().filter(|column| shape.table.position(&column.name).is_none()) {
                     if !may_bring {
-                        refuse(&table.name, &column.name, "the hub has no such column, and this token may not bring one");
+                        refuse(
+                            &table.name,
+                            &column.name,
+                            "the hub has no such column, and this token may not bring one",
+                        );
                     } else if let Err(why) = add_column(db, shape, column)? {
                         refuse(&table.name, &column.name, &why);
                     }
                 }
             }
-            None if !may_bring => refuse(&table.name, "", "the hub has no such table, and this token may not bring one"),
+            None if !may_bring => {
+                refuse(&table.name, "", "the hub has no such table, and this token may not bring one")
+            }
             None if room == 0 => refuse(&table.name, "", "the hub has as many tables as it takes"),
             None => match create(db, schema, tables, table)? {
                 Ok(()) => room -= 1,
@@ -72,12 +78,19 @@ fn create(db: &Connection, schema: &Schema, tables: &[Table], table: &Table) -> 
     }
     let mut parts: Vec<String> = table.columns.iter().map(|column| definition(column, true)).collect();
     parts.push(format!("PRIMARY KEY({})", idents(&table.key)));
-    parts.extend(table.unique.iter().filter(|unique| unique.constraint).map(|unique| {
-        format!("UNIQUE({})", idents(&unique.columns))
-    }));
+    parts.extend(
+        table
+            .unique
+            .iter()
+            .filter(|unique| unique.constraint)
+            .map(|unique| format!("UNIQUE({})", idents(&unique.columns))),
+    );
     parts.extend(table.foreign_keys.iter().filter(|key| has_parent(schema, tables, key)).map(foreign_key));
-    let options: Vec<&str> =
-        [(table.without_rowid, "WITHOUT ROWID"), (table.strict, "STRICT")].iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect();
+    let options: Vec<&str> = [(table.without_rowid, "WITHOUT ROWID"), (table.strict, "STRICT")]
+        .iter()
+        .filter(|(on, _)| *on)
+        .map(|(_, word)| *word)
+        .collect();
     let mut sql = format!("CREATE TABLE {}({}) {};", ident(&table.name), parts.join(", "), options.join(", "));
     for (at, unique) in table.unique.iter().enumerate().filter(|(_, unique)| !unique.constraint) {
         let name = ident(&format!("_hub_unique_{}_{at}", table.name));
@@ -180,8 +193,19 @@ fn definition(column: &Column, new_table: bool) -> String {
 
 /// Words that begin a column constraint: a type that holds one is more than a type.
 const CONSTRAINTS: &[&str] = &[
-    "AS", "CHECK", "COLLATE", "CONSTRAINT", "DEFAULT", "DEFERRABLE", "GENERATED", "NOT", "NULL", "ON", "PRIMARY",
-    "REFERENCES", "UNIQUE",
+    "AS",
+    "CHECK",
+    "COLLATE",
+    "CONSTRAINT",
+    "DEFAULT",
+    "DEFERRABLE",
+    "GENERATED",
+    "NOT",
+    "NULL",
+    "ON",
+    "PRIMARY",
+    "REFERENCES",
+    "UNIQUE",
 ];
 
 /// `VARCHAR(20)` and the like: plain words, and at most one pair of parentheses with
@@ -273,9 +297,18 @@ mod tests {
         for kept in ["1", "-1.5", "'it''s'", "x'00ff'", "NULL", "(1)", "CURRENT_TIMESTAMP", "1e3", "''"] {
             assert!(literal(kept).is_some(), "{kept}");
         }
-        for left_out in
-            ["random()", "1); DROP TABLE t; --", "'a' || 'b'", "'a'b'", "\"word\"", "x'0'", "(1)+(2)", "inf", "", "- -1"]
-        {
+        for left_out in [
+            "random()",
+            "1); DROP TABLE t; --",
+            "'a' || 'b'",
+            "'a'b'",
+            "\"word\"",
+            "x'0'",
+            "(1)+(2)",
+            "inf",
+            "",
+            "- -1",
+        ] {
             assert_eq!(literal(left_out), None, "{left_out}");
         }
     }
@@ -285,7 +318,15 @@ mod tests {
         let column = |declared: &str| Column { name: "c".into(), declared: declared.into(), ..Column::default() };
         assert_eq!(definition(&column("VARCHAR(20)"), true), "\"c\" VARCHAR(20)");
         assert_eq!(definition(&column("DECIMAL(10, 2)"), true), "\"c\" DECIMAL(10, 2)");
-        for bad in ["INT); DROP TABLE t; --", "INT, evil TEXT", "INT CHECK (1)", "INT (a, b) (c)", "TEXT UNIQUE", "TEXT GENERATED ALWAYS AS (1)", "INT DEFAULT (abs(1))"] {
+        for bad in [
+            "INT); DROP TABLE t; --",
+            "INT, evil TEXT",
+            "INT CHECK (1)",
+            "INT (a, b) (c)",
+            "TEXT UNIQUE",
+            "TEXT GENERATED ALWAYS AS (1)",
+            "INT DEFAULT (abs(1))",
+        ] {
             assert!(!definition(&column(bad), true).contains(bad), "{bad}");
         }
     }

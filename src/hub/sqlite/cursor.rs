@@ -57,7 +57,8 @@ mod tests {
     fn a_cursor_comes_back_as_written_and_rubbish_is_none() {
         let log = Cursor { epoch: "e-1".into(), rev: 7, snapshot: None };
         let tables = vec![3, 12];
-        let started = Cursor { snapshot: Some(Snapshot { left: 9, tables, key: Some(vec![4, 0, 255]) }), ..log.clone() };
+        let started =
+            Cursor { snapshot: Some(Snapshot { left: 9, tables, key: Some(vec![4, 0, 255]) }), ..log.clone() };
         let fresh = Snapshot { left: 0, tables: vec![1], key: None };
         for cursor in [log.clone(), started, Cursor { snapshot: Some(fresh), ..log }] {
             assert_eq!(Cursor::read(&cursor.write()), Some(cursor));

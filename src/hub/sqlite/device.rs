@@ -45,13 +45,7 @@ pub(super) fn find(db: &Connection, who: &Who, incarnation: &Incarnation) -> Res
 }
 
 /// Finds the device, or makes its entry.
-pub(super) fn arrive(
-    db: &Connection,
-    who: &Who,
-    incarnation: &Incarnation,
-    name: &str,
-    now: i64,
-) -> Result<Device> {
+pub(super) fn arrive(db: &Connection, who: &Who, incarnation: &Incarnation, name: &str, now: i64) -> Result<Device> {
     let sql = "INSERT INTO _hub_device(account, incarnation, device, seen_at) VALUES (?, ?, ?, ?) \
                ON CONFLICT(account, incarnation) DO UPDATE SET device = excluded.device, seen_at = excluded.seen_at \
                RETURNING id, batch, body_hash, answer";
@@ -62,14 +56,7 @@ pub(super) fn arrive(
     Ok(db.prepare_cached(sql)?.query_row(values, read)?)
 }
 
-pub(super) fn answered(
-    db: &Connection,
-    id: i64,
-    batch: i64,
-    body_hash: &[u8],
-    answer: &[u8],
-    now: i64,
-) -> Result<()> {
+pub(super) fn answered(db: &Connection, id: i64, batch: i64, body_hash: &[u8], answer: &[u8], now: i64) -> Result<()> {
     let packed = Packing::Zstd.pack(answer).map_err(|error| HubError::Damaged(error.to_string()))?;
     let sql = "UPDATE _hub_device SET batch = ?, body_hash = ?, answer = ?, pushed_at = ? WHERE id = ?";
     db.prepare_cached(sql)?.execute(params![batch, body_hash, packed, now, id])?;

@@ -23,8 +23,14 @@ pub(super) fn digest(scope: &mut Scope, request: &DigestRequest, now: i64) -> Re
         columns.push(shape.table.position(name).ok_or_else(unknown)?);
     }
     let tx = scope.db.unchecked_transaction()?;
-    let mut answer =
-        Digest { protocol: VERSION, head: scope.head, rows: 0, digest: String::new(), entries: Vec::new(), more: false };
+    let mut answer = Digest {
+        protocol: VERSION,
+        head: scope.head,
+        rows: 0,
+        digest: String::new(),
+        entries: Vec::new(),
+        more: false,
+    };
     let mut all: u64 = 0;
     let Some(after) = &request.after else {
         let names: Vec<&String> = columns.iter().map(|at| &shape.names[*at]).collect();

@@ -15,7 +15,11 @@ pub(super) fn hello(scope: &mut Scope, who: &Who, request: &Hello, now: i64) -> 
     }
     device::check_names(&request.incarnation, &request.device)?;
     if request.tables.len() > scope.settings.tables_max {
-        return Err(HubError::TooLarge(format!("{} tables; {} may come", request.tables.len(), scope.settings.tables_max)));
+        return Err(HubError::TooLarge(format!(
+            "{} tables; {} may come",
+            request.tables.len(),
+            scope.settings.tables_max
+        )));
     }
     scope.settle_if_needed(now)?;
     let writing = Writing::begin(&scope.db, now)?;

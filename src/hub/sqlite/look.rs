@@ -68,4 +68,3 @@ fn trail(db: &Connection, shape: &Shape, key: &Key) -> Result<Vec<AuditEntry>> {
     }
     Ok(trail)
 }
-

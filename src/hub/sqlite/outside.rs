@@ -33,11 +33,7 @@ pub(super) fn is_waiting(db: &Connection, schema: &Schema) -> Result<bool> {
 }
 
 /// One helping; true when the log holds more.
-pub(super) fn take_in(
-    writing: &Writing,
-    schema: &Arc<Schema>,
-    settings: &Settings,
-) -> Result<(Arc<Schema>, bool)> {
+pub(super) fn take_in(writing: &Writing, schema: &Arc<Schema>, settings: &Settings) -> Result<(Arc<Schema>, bool)> {
     let schema = match layout::schema_version(writing.db())? == schema.version {
         true => schema.clone(),
         false => Arc::new(tables::reconcile(writing, settings)?),
@@ -88,13 +84,7 @@ pub(super) fn judge(writing: &Writing, shape: &Shape, key: Key) -> Result<()> {
 }
 
 /// `there`: the hash of the row as it is now.
-pub(super) fn note(
-    writing: &Writing,
-    tab: i64,
-    key: &[u8],
-    before: Option<Known>,
-    there: Option<i64>,
-) -> Result<()> {
+pub(super) fn note(writing: &Writing, tab: i64, key: &[u8], before: Option<Known>, there: Option<i64>) -> Result<()> {
     let op = match (&before, there) {
         (Some(known), Some(_)) if known.gone() => INSERT,
         (Some(known), Some(hash)) if known.hash == hash => return Ok(()),

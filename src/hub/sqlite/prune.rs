@@ -15,8 +15,10 @@ pub(super) fn prune(scope: &mut Scope, now: i64) -> Result<()> {
     let writing = Writing::begin(&scope.db, now)?;
     let db = writing.db();
     let before = now - scope.settings.tombstone_age_max;
-    let newest: Option<i64> =
-        db.query_row("SELECT max(rev) FROM _hub_row WHERE op = 3 AND at < ?", [before], |row| row.get(0)).optional()?.flatten();
+    let newest: Option<i64> = db
+        .query_row("SELECT max(rev) FROM _hub_row WHERE op = 3 AND at < ?", [before], |row| row.get(0))
+        .optional()?
+        .flatten();
     if let Some(newest) = newest {
         db.execute("DELETE FROM _hub_row WHERE op = 3 AND at < ?", [before])?;
         layout::set(db, "pruned", newest.max(layout::number(db, "pruned")?))?;

@@ -5,14 +5,13 @@
 //! time; another batch under a number that was used means that the sender is an older
 //! copy of itself.
 
-
+use super::aside;
 use super::device::{self, Device};
 use super::links::{self, Offenders};
 use super::outside;
 use super::put::{Batch, Step, Touched};
 use super::scope::Scope;
 use super::writing::Writing;
-use super::aside;
 use crate::hub::error::{HubError, Result};
 use crate::hub::settings::Settings;
 use crate::hub::store::Who;
@@ -119,4 +118,3 @@ fn run(batch: &Batch, writing: &Writing, stopped: &Offenders) -> Result<(Vec<Wir
     let outcomes = outcomes.into_iter().map(|outcome| outcome.expect("BUG: a change without an outcome")).collect();
     Ok((outcomes, touched))
 }
-

@@ -15,9 +15,7 @@ use super::{look, writing};
 use crate::hub::error::{HubError, Result};
 use crate::hub::settings::Settings;
 use crate::model::{Key, RefusalCode, Revision, Row, Stamp, Value};
-use crate::protocol::{
-    ChangeGroup, ConflictWord, Push, WireChange, WireConflict, WireOther, WireOutcome, WireRefusal,
-};
+use crate::protocol::{ChangeGroup, ConflictWord, Push, WireChange, WireConflict, WireOther, WireOutcome, WireRefusal};
 use crate::sqlite::{ident, idents};
 
 /// A push, made ready to be carried out.
@@ -164,12 +162,7 @@ impl<'a> Batch<'a> {
         let (group, change) = self.changes[at];
         let table = self.plans[group].table.as_ref().expect("BUG: only a planned change can have touched a row");
         let row = look::wire_row(db, &table.shape, &table.key(change))?;
-        Ok(WireOutcome::Conflict(WireConflict {
-            conflict: ConflictWord::ForeignKey,
-            row,
-            columns: Vec::new(),
-            others,
-        }))
+        Ok(WireOutcome::Conflict(WireConflict { conflict: ConflictWord::ForeignKey, row, columns: Vec::new(), others }))
     }
 
     /// Whether the put of `touched` set any of `columns`.
@@ -281,7 +274,10 @@ impl Job<'_> {
     fn put_over(self, known: Known, touched: &mut Vec<Touched>) -> Result<Step> {
         let db = self.writing.db();
         let Some(old) = self.table.shape.read(db, &self.key)? else {
-            return Err(HubError::Damaged(format!("{} {} is in _hub_row alone", self.table.shape.table.name, self.key)));
+            return Err(HubError::Damaged(format!(
+                "{} {} is in _hub_row alone",
+                self.table.shape.table.name, self.key
+            )));
         };
         let given = self.table.cells.iter().enumerate();
         let mut given = given.filter(|(_, column)| self.table.shape.account_at != Some(**column));
@@ -291,18 +287,18 @@ impl Job<'_> {
             (true, true) => Ok(applied(known.rev)),
             (false, true) if self.table.whole => Ok(applied(known.rev)),
             (false, _) => self.moved_on(),
-            (true, false) if self.change.stamp < known.stamp && !self.table.whole => {
-                Ok(refused(RefusalCode::StampOld, "the stamp is older than the hub's row; stamp again, or send it whole"))
-            }
+            (true, false) if self.change.stamp < known.stamp && !self.table.whole => Ok(refused(
+                RefusalCode::StampOld,
+                "the stamp is older than the hub's row; stamp again, or send it whole",
+            )),
             (true, false) => self.update(old, touched),
         }
     }
 
     fn insert(self, touched: &mut Vec<Touched>) -> Result<Step> {
         let table = self.table;
-        let value = |column: &usize| {
-            self.batch.source(table, self.change, *column).expect("BUG: a set column has a source")
-        };
+        let value =
+            |column: &usize| self.batch.source(table, self.change, *column).expect("BUG: a set column has a source");
         let done = {
             let mut statement = self.writing.db().prepare_cached(&table.insert_sql)?;
             statement.execute(rusqlite::params_from_iter(table.insert_at.iter().map(value)))
@@ -326,9 +322,8 @@ impl Job<'_> {
 
     fn update(self, old: Row, touched: &mut Vec<Touched>) -> Result<Step> {
         let table = self.table;
-        let value = |column: &usize| {
-            self.batch.source(table, self.change, *column).expect("BUG: a set column has a source")
-        };
+        let value =
+            |column: &usize| self.batch.source(table, self.change, *column).expect("BUG: a set column has a source");
         let done = {
             let mut statement = self.writing.db().prepare_cached(&table.update_sql)?;
             statement.execute(rusqlite::params_from_iter(table.update_at.iter().map(value).chain(&self.key.0)))
@@ -350,7 +345,8 @@ impl Job<'_> {
         let revision = self.record(UPDATE, echo, hash(&row), Some(&columns))?;
         if self.has_links() {
             let links = self.batch.schema.links.iter().enumerate();
-            let left = links.filter(|(_, link)| link.parent.id == shape.id && link.named_by(&old) != link.named_by(&row));
+            let left =
+                links.filter(|(_, link)| link.parent.id == shape.id && link.named_by(&old) != link.named_by(&row));
             let given_up = left.map(|(at, link)| (at, link.named_by(&old))).collect();
             touched.push(self.touch(true, false, given_up));
         }
@@ -472,20 +468,18 @@ fn table(schema: &Schema, group: &ChangeGroup) -> std::result::Result<Table, (Re
     let sources: Vec<Option<Source>> = (0..shape.names.len())
         .map(|column| match () {
             () if shape.account_at == Some(column) => Some(Source::Account),
-            () if shape.key_at.contains(&column) => {
-                shape.key_at.iter().position(|at| *at == column).map(Source::Key)
-            }
+            () if shape.key_at.contains(&column) => shape.key_at.iter().position(|at| *at == column).map(Source::Key),
             () => cells.iter().position(|cell| *cell == column).map(Source::Cell),
         })
         .collect();
     let set = |column: &usize| sources[*column].is_some();
     let insert_at: Vec<usize> = (0..shape.names.len()).filter(set).collect();
-    let update_at: Vec<usize> =
-        insert_at.iter().copied().filter(|column| !shape.key_at.contains(column)).collect();
+    let update_at: Vec<usize> = insert_at.iter().copied().filter(|column| !shape.key_at.contains(column)).collect();
     let on = ident(&shape.table.name);
     let names: Vec<&String> = insert_at.iter().map(|column| &shape.names[*column]).collect();
     let insert_sql = format!("INSERT INTO {on}({}) VALUES ({})", idents(&names), marks(names.len()));
-    let sets = update_at.iter().enumerate().map(|(at, column)| format!("{} = ?{}", ident(&shape.names[*column]), at + 1));
+    let sets =
+        update_at.iter().enumerate().map(|(at, column)| format!("{} = ?{}", ident(&shape.names[*column]), at + 1));
     let sets = sets.collect::<Vec<_>>().join(", ");
     let update_sql = format!("UPDATE {on} SET {sets} WHERE {}", shape.key_is("", update_at.len() + 1));
     Ok(Table {

@@ -208,11 +208,7 @@ fn set_hash(db: &Connection, tab: i64, key: &[u8], hash: i64) -> Result<()> {
 }
 
 /// Hands over every row of the table with its encoded key.
-fn for_each_row(
-    db: &Connection,
-    shape: &Shape,
-    mut each: impl FnMut(Vec<u8>, Row) -> Result<()>,
-) -> Result<()> {
+fn for_each_row(db: &Connection, shape: &Shape, mut each: impl FnMut(Vec<u8>, Row) -> Result<()>) -> Result<()> {
     let sql = format!("SELECT {} FROM {}", idents(&shape.names), ident(&shape.table.name));
     let mut statement = db.prepare(&sql)?;
     let mut rows = statement.query([])?;

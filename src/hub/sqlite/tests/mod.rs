@@ -264,4 +264,3 @@ pub fn rows(page: &Pulled) -> Vec<String> {
 pub fn code<T: std::fmt::Debug>(result: Result<T>) -> String {
     result.unwrap_err().answer().1.error.code
 }
-

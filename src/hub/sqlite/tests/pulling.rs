@@ -212,7 +212,8 @@ fn the_status_names_devices_and_when_each_was_last_here() {
     rig.now += 16 * 60_000;
     rig.pull("a", None);
     let status = rig.scope.status(&[], rig.now).unwrap();
-    let line = |device: &crate::protocol::DeviceStatus| format!("{} {} {}", device.account, device.device, device.active);
+    let line =
+        |device: &crate::protocol::DeviceStatus| format!("{} {} {}", device.account, device.device, device.active);
     let mut lines: Vec<String> = status.devices.iter().map(line).collect();
     lines.sort();
     assert_eq!(lines, ["ada a's laptop true", "ada setup's laptop false", "bob b's laptop false"]);

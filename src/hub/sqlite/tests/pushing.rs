@@ -177,9 +177,8 @@ fn trap_15_a_true_collision_is_a_conflict_that_names_the_holder_and_undoes_only_
 
 #[test]
 fn trap_29_keys_that_are_equal_and_not_identical_collide() {
-    let mut rig = Rig::new(
-        "CREATE TABLE words(word TEXT PRIMARY KEY COLLATE NOCASE, n); CREATE TABLE bare(id PRIMARY KEY, n)",
-    );
+    let mut rig =
+        Rig::new("CREATE TABLE words(word TEXT PRIMARY KEY COLLATE NOCASE, n); CREATE TABLE bare(id PRIMARY KEY, n)");
     let mut ada = rig.device("a");
     ada.put("words", "word", "abc", 0, &[("word", v("abc")), ("n", v(1))]);
     ada.put("bare", "id", 1, 0, &[("id", v(1)), ("n", v(1))]);
@@ -214,7 +213,13 @@ const FAMILY: &str = "CREATE TABLE projects(id INTEGER PRIMARY KEY, code TEXT UN
         up INTEGER REFERENCES tasks(id), code TEXT REFERENCES projects(code), note TEXT)";
 
 fn task(device: &mut Device, id: i64, project: V, up: V) {
-    device.put("tasks", "id", id, 0, &[("id", v(id)), ("project", project), ("up", up), ("code", NULL), ("note", NULL)]);
+    device.put(
+        "tasks",
+        "id",
+        id,
+        0,
+        &[("id", v(id)), ("project", project), ("up", up), ("code", NULL), ("note", NULL)],
+    );
 }
 
 fn project(device: &mut Device, id: i64, code: &str) {
@@ -258,10 +263,10 @@ fn a_parent_with_children_is_not_deleted_and_nothing_cascades() {
     ada.push(&mut rig);
     bob.delete("projects", "id", 1, 1).delete("tasks", "id", 1, 2);
     assert_eq!(bob.told(&mut rig), ["foreign_key tasks[2]", "4"]);
-    assert_eq!(rig.ask("SELECT 'project ' || id FROM projects UNION ALL SELECT 'task ' || id FROM tasks"), [
-        "project 1",
-        "task 2"
-    ]);
+    assert_eq!(
+        rig.ask("SELECT 'project ' || id FROM projects UNION ALL SELECT 'task ' || id FROM tasks"),
+        ["project 1", "task 2"]
+    );
     // With its last child it may go, in either order.
     bob.delete("projects", "id", 1, 1).delete("tasks", "id", 2, 3);
     assert_eq!(bob.told(&mut rig), ["5", "6"]);
@@ -386,8 +391,7 @@ fn a_token_that_may_only_read_is_told_so_for_each_change() {
 #[test]
 fn the_account_column_says_the_tokens_account_whatever_the_client_says() {
     let settings = Settings { account_column: Some("user_id".into()), ..Settings::default() };
-    let mut rig =
-        Rig::with("CREATE TABLE notes(id TEXT PRIMARY KEY, body TEXT, user_id TEXT)", settings);
+    let mut rig = Rig::with("CREATE TABLE notes(id TEXT PRIMARY KEY, body TEXT, user_id TEXT)", settings);
     let (mut ada, mut bob) = (rig.device("a"), rig.device("b"));
     bob.who = Who::owner("bob");
     ada.put("notes", "id", "x", 0, &[("id", v("x")), ("body", v("1")), ("user_id", v("eve"))]);

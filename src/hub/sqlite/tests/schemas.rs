@@ -18,7 +18,8 @@ fn columns_added_later_come_along_and_shorter_replicas_go_on() {
     let mut old = rig.device("old");
     old.put("notes", "id", "x", 0, &[("id", v("x")), ("body", v("1"))]);
     old.push(&mut rig);
-    let grown = "CREATE TABLE notes(id TEXT PRIMARY KEY, body TEXT, stars INTEGER NOT NULL DEFAULT 3, tag TEXT NOT NULL)";
+    let grown =
+        "CREATE TABLE notes(id TEXT PRIMARY KEY, body TEXT, stars INTEGER NOT NULL DEFAULT 3, tag TEXT NOT NULL)";
     let welcome = rig.hello("ada", "new", grown);
     assert_eq!(welcome.refused, []);
     assert_eq!(welcome.tables[0].column_names(), ["id", "body", "stars", "tag"]);
@@ -56,7 +57,12 @@ fn another_primary_key_is_refused_with_the_hubs_own() {
 fn hostile_schemas_are_refused_or_made_harmless() {
     let mut rig = Rig::new("CREATE TABLE notes(id TEXT PRIMARY KEY)");
     let column = |name: &str| Column { name: name.into(), ..Column::default() };
-    let plain = |name: &str| Table { name: name.into(), columns: vec![column("id")], key: vec!["id".into()], ..Table::default() };
+    let plain = |name: &str| Table {
+        name: name.into(),
+        columns: vec![column("id")],
+        key: vec!["id".into()],
+        ..Table::default()
+    };
     let mut hostile = vec![
         plain(""),
         plain("sqlite_x"),
@@ -70,7 +76,11 @@ fn hostile_schemas_are_refused_or_made_harmless() {
         Table { columns: vec![column("id"), column("ID")], ..plain("twice") },
         Table { columns: vec![Column { collation: Some("x; DROP".into()), ..column("id") }], ..plain("collated") },
         Table { unique: vec![Unique { columns: vec!["q".into()], constraint: true }], ..plain("bad_unique") },
-        Table { columns: vec![Column { declared: "DATETIME".into(), ..column("id") }], strict: true, ..plain("odd_strict") },
+        Table {
+            columns: vec![Column { declared: "DATETIME".into(), ..column("id") }],
+            strict: true,
+            ..plain("odd_strict")
+        },
     ];
     let count = hostile.len();
     hostile.push(Table {
