@@ -23,6 +23,15 @@ pub mod sqlite;
 pub mod store;
 pub mod token;
 
+pub use backup::backup;
 pub use error::HubError;
+pub use http::server::{Running, serve, start};
+pub use registry::{Revoke, revoke};
 pub use settings::{Options, Settings, Tls};
 pub use store::{Store, Who};
+
+/// The only clock of the hub: milliseconds since 1970.
+pub(crate) fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
+}

@@ -1,5 +1,6 @@
 //! Tests with real processes, sockets and files.
 
 mod cli;
+mod hub;
 mod ipc;
 mod remote;
