@@ -369,7 +369,7 @@ fn a_trickle_is_cut_off_although_it_is_never_silent() {
             std::thread::sleep(Duration::from_millis(50));
         }
     });
-    let fault = pull_fault(&mut server.client_with(|settings| settings.timeout = 500));
+    let fault = pull_fault(&mut server.client_with(|settings| settings.timeout = 1_500));
     assert_eq!(fault.kind, FaultKind::Timeout);
     assert!(fault.reason.text.contains("trickled"), "{}", fault.reason.text);
 }
