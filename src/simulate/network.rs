@@ -167,7 +167,6 @@ impl Remote for SimRemote {
             }
             Ok(answer)
         })?;
-        if std::env::var_os("SIMDBG").is_some() { eprintln!("  dev {} push {} -> {}", self.device, String::from_utf8_lossy(body), String::from_utf8_lossy(&answer)); }
         let pushed: protocol::Pushed = serde_json::from_slice(&answer).expect("BUG: the hub answers in its protocol");
         let (head, time) = (pushed.head, pushed.time);
         let outcomes = body::outcomes(pushed, changes).expect("BUG: an outcome for each change");
@@ -190,7 +189,6 @@ impl Remote for SimRemote {
             let rows_max = if far.happens(400) { 1 + far.chance.below(4) as usize } else { pull.rows_max };
             far.scope()?.pull(&who(device), &protocol::Pull { rows_max, ..pull }, now).map_err(refused)
         })?;
-        if std::env::var_os("SIMDBG").is_some() { eprintln!("  dev {} cursor {:?} -> {} head {} more {} rows {:?} covers {:?}", self.device, ask.cursor, pulled.cursor, pulled.head.0, pulled.more, pulled.groups.iter().map(|g| (g.table.clone(), g.rows.iter().map(|r| r.revision.0).collect::<Vec<_>>())).collect::<Vec<_>>(), pulled.covers.len()); }
         // Through its text form, as on a real wire.
         let text = serde_json::to_vec(&pulled).expect("BUG: a page is JSON");
         let pulled = serde_json::from_slice(&text).expect("BUG: a page reads back");

@@ -42,8 +42,7 @@ impl Rig {
     pub fn with(sql: &str, settings: Settings) -> Rig {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("scope.db");
-        let options =
-            OpenOptions { settings, epoch: "epoch-1".into(), high_water: None };
+        let options = OpenOptions { settings, epoch: "epoch-1".into(), high_water: None };
         let mut rig = Rig { scope: Scope::open(&path, options).unwrap(), path, now: NOW, _dir: dir };
         let welcome = rig.hello("ada", "setup", sql);
         assert_eq!(welcome.refused, []);
