@@ -18,6 +18,7 @@ pub mod detach;
 pub mod error;
 pub mod flight;
 pub mod layout;
+pub mod look;
 pub mod ledger;
 pub mod meta;
 pub mod open;
