@@ -7,8 +7,12 @@
 pub mod backoff;
 pub mod chance;
 pub mod graph;
+pub mod incarnation;
 pub mod plan;
 pub mod resolve;
+pub mod schedule;
+pub mod session;
 
 pub use chance::Chance;
 pub use graph::Order;
+pub use session::Session;

@@ -10,49 +10,8 @@
 
 use std::cmp::Ordering;
 
-use crate::model::{ConflictKind, Row, Settler, Stamp, Strategy, Value};
-
-/// The two versions of one row. `None` on a side: the row is not there.
-#[derive(Clone, Copy, Debug)]
-pub struct Meeting<'a> {
-    pub table: &'a str,
-    /// What `base`, `local` and `remote` have their values for.
-    pub columns: &'a [String],
-    /// The row as last equal on both sides; `None` when it was not there then, and when
-    /// `base_known` is false.
-    pub base: Option<&'a Row>,
-    /// False when only a hash of the base was kept.
-    pub base_known: bool,
-    pub local: Option<&'a Row>,
-    pub remote: Option<&'a Row>,
-    pub local_stamp: Stamp,
-    pub remote_stamp: Stamp,
-    pub local_device: &'a str,
-    pub remote_device: &'a str,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// The remote's version stands here; the local one is done with.
-    TakeRemote,
-    /// The local version stands and is sent again, based on the remote's revision.
-    KeepLocal,
-    /// This row stands here and is sent, based on the remote's revision.
-    Merge(Row),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Resolution {
-    /// Without meaning where the two sides did not disagree.
-    pub kind: ConflictKind,
-    pub verdict: Verdict,
-    /// A version, or a value of one, loses: the meeting goes into the ledger.
-    pub record: bool,
-    /// `None` while it waits for a person.
-    pub settled_by: Option<Settler>,
-    /// One sentence: what the rule saw and decided.
-    pub note: String,
-}
+pub use crate::model::conflict::{Meeting, Resolution, Verdict};
+use crate::model::{ConflictKind, Row, Settler, Strategy, Value};
 
 pub fn resolve(strategy: Strategy, meeting: &Meeting) -> Resolution {
     let settle = |verdict, record, note: String| Resolution {

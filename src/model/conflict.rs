@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Key, Row, Strategy};
+use super::{Key, Row, Stamp, Strategy};
 
 /// What met what: the local side first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -77,6 +77,51 @@ pub struct Conflict {
     pub at: i64,
     /// Who wrote the remote side, when known.
     pub remote_device: String,
+    /// One sentence: what the rule saw and decided.
+    pub note: String,
+}
+
+/// What the resolver is shown: the two versions of one row. `None` on a side: the row is
+/// not there.
+#[derive(Clone, Copy, Debug)]
+pub struct Meeting<'a> {
+    pub table: &'a str,
+    /// What `base`, `local` and `remote` have their values for.
+    pub columns: &'a [String],
+    /// The row as last equal on both sides; `None` when it was not there then, and when
+    /// `base_known` is false.
+    pub base: Option<&'a Row>,
+    /// False when only a hash of the base was kept.
+    pub base_known: bool,
+    pub local: Option<&'a Row>,
+    pub remote: Option<&'a Row>,
+    pub local_stamp: Stamp,
+    pub remote_stamp: Stamp,
+    pub local_device: &'a str,
+    pub remote_device: &'a str,
+}
+
+/// What becomes of the row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// The remote's version stands here; the local one is done with.
+    TakeRemote,
+    /// The local version stands and is sent again, based on the remote's revision.
+    KeepLocal,
+    /// This row stands here and is sent, based on the remote's revision.
+    Merge(Row),
+}
+
+/// A strategy's verdict on one meeting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolution {
+    /// Without meaning where the two sides did not disagree.
+    pub kind: ConflictKind,
+    pub verdict: Verdict,
+    /// A version, or a value of one, loses: the meeting goes into the ledger.
+    pub record: bool,
+    /// `None` while it waits for a person.
+    pub settled_by: Option<Settler>,
     /// One sentence: what the rule saw and decided.
     pub note: String,
 }

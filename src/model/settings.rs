@@ -49,7 +49,7 @@ pub struct Remote {
     pub token: TokenSource,
     /// Let a token travel over plain HTTP to another machine.
     pub allow_plain_http: bool,
-    /// A PEM file with certificates to trust beside Mozilla's list.
+    /// A PEM file with certificates to trust beside the system's list.
     pub ca_file: Option<PathBuf>,
     /// `http://`, `https://` or `socks5://`; `None` reads the usual environment variables.
     pub proxy: Option<String>,

@@ -76,13 +76,18 @@ pub struct Ask {
     pub bytes_max: usize,
 }
 
-/// One row as the remote has it, with its trail, newest first: (revision, millis,
-/// what was done, by which account, on which device, which columns).
+/// Revision, stamp, device, columns, values (`None` for a tombstone).
+pub type RememberedRow = (Revision, Stamp, String, Vec<String>, Option<Row>);
+
+/// Revision, milliseconds since 1970, what was done, by which account, on which
+/// device, which columns.
+pub type Trace = (Revision, i64, String, String, String, Vec<String>);
+
+/// One row as the remote has it, with its trail, newest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Remembered {
-    /// Revision, stamp, device, columns, values (`None` for a tombstone).
-    pub row: Option<(Revision, Stamp, String, Vec<String>, Option<Row>)>,
-    pub trail: Vec<(Revision, i64, String, String, String, Vec<String>)>,
+    pub row: Option<RememberedRow>,
+    pub trail: Vec<Trace>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,782 @@
+//! The machine that runs a replica's cycles.
+//!
+//! `handle(now, event)` is its only entrance; what it answers is what to do next. One
+//! cycle at a time; a wake during a cycle runs one more. "Busy" is nowhere stored: a
+//! session that begins anew after a crash begins in `Idle`, and finds its work in the
+//! outbox and the checkpoint. Trouble with the way there backs off for ever and sets
+//! nothing aside; trouble with one row never comes here at all.
+//!
+//! A cycle: begin, greet, (the first time: pull everything,) audit when due, then
+//! stage, send, settle until nothing is left to send, then fetch, apply until nothing
+//! is left to pull; again while that brought something to send; end. Each is one
+//! `Step`, and power may fail between any two.
+
+use super::backoff;
+use super::chance::Chance;
+use super::schedule::Agenda;
+use crate::model::settings::{Millis, Schedule};
+use crate::model::status::State as Word;
+use crate::model::{Fault, FaultKind, Reason, ReasonCode, Verdict};
+
+/// Failed cycles in a row after which a person is told.
+pub const LASTING: u32 = 5;
+
+/// Rounds of push and pull in one cycle. Two devices that answer each other's changes
+/// without end would show here; real conflicts settle in two.
+const ROUNDS_MAX: u32 = 20;
+
+/// Batches in a row of which nothing may be acknowledged before a pull is due.
+const FRUITLESS_MAX: u32 = 10;
+
+/// Times a cycle may find that its incarnation, epoch or cursor is over.
+const RENEWALS_MAX: u32 = 4;
+
+/// Why a cycle runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    Start,
+    Timer,
+    Write,
+    /// A link came up, or an address changed.
+    Network,
+    /// The remote can be reached again.
+    Reachable,
+    /// The remote says that there is more.
+    Live,
+    /// An app came to the front.
+    Foreground,
+    /// Somebody asked for it.
+    Command,
+}
+
+impl Wake {
+    pub fn word(self) -> &'static str {
+        match self {
+            Wake::Start => "start",
+            Wake::Timer => "timer",
+            Wake::Write => "write",
+            Wake::Network => "network",
+            Wake::Reachable => "reachable",
+            Wake::Live => "live",
+            Wake::Foreground => "foreground",
+            Wake::Command => "command",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    Wake(Wake),
+    /// The app wrote; `immediate` where a table's rule says not to wait.
+    Written {
+        immediate: bool,
+    },
+    /// The alarm rang.
+    Tick,
+    /// A network is there, or none.
+    Network(bool),
+    /// The step that was ordered last is done.
+    Done(Report),
+    /// It failed.
+    Failed(Fault),
+    Pause,
+    Resume,
+    Detach,
+}
+
+/// One step of a cycle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Open the file, bring capture in line, find out who this file is.
+    Begin,
+    /// Introduce ourselves to the remote; compare incarnations and epochs.
+    Greet,
+    /// Compare a stretch of rows with their bases.
+    Audit,
+    /// Choose the next batch and save it.
+    Stage,
+    /// Send it.
+    Send,
+    /// Make the answer local fact.
+    Settle,
+    /// Ask for the next page.
+    Fetch,
+    /// Apply a slice of it.
+    Apply,
+    /// Close the file.
+    End,
+}
+
+/// How a step went.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    Began,
+    /// `from_nothing`: there is no checkpoint; everything is pulled before anything is
+    /// sent, so that rows both sides have are recognised.
+    Greeted {
+        from_nothing: bool,
+        audit_due: bool,
+    },
+    /// An incarnation, an epoch or a cursor was over and has been begun anew.
+    Renewed,
+    Audited {
+        done: bool,
+    },
+    /// `false`: there is nothing to send.
+    Staged {
+        something: bool,
+    },
+    Sent,
+    /// `progress`: something was acknowledged or set aside.
+    Settled {
+        done: bool,
+        progress: bool,
+    },
+    Fetched,
+    /// `done`: with the page. `more`: the remote has another. `pending`: something came
+    /// of it that must be sent.
+    Applied {
+        done: bool,
+        more: bool,
+        pending: bool,
+    },
+    /// `retry_at`: the earliest next try of a row that was refused.
+    Ended {
+        retry_at: Option<Millis>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    Do(Step),
+    /// Ring at this time, and not at any that was set before.
+    Alarm(Option<Millis>),
+    /// Open or close the live channel.
+    Listen(bool),
+    /// The state is another.
+    Tell,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    Idle,
+    Running(Cycle),
+    /// A cycle failed; the next one runs at `until`.
+    Waiting {
+        until: Millis,
+        streak: u32,
+        fault: Fault,
+    },
+    Paused,
+    Halted(Fault),
+    Detached,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Cycle {
+    step: Step,
+    cause: Wake,
+    /// A wake came meanwhile: one more cycle follows.
+    again: Option<Wake>,
+    /// What to become when the cycle has ended, other than idle.
+    then: Option<Then>,
+    /// Everything is pulled before anything is sent.
+    pull_first: bool,
+    audit_due: bool,
+    /// The round brought something that must be sent.
+    pending: bool,
+    round: u32,
+    renewals: u32,
+    /// Batches in a row of which nothing was acknowledged.
+    fruitless: u32,
+    /// Failed cycles before this one.
+    streak: u32,
+    fault: Option<Fault>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Pause,
+    Detach,
+}
+
+/// What a session looks like from outside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    pub word: Word,
+    pub reason: Option<Reason>,
+    /// On the session's clock.
+    pub next_at: Option<Millis>,
+    /// Failed cycles in a row.
+    pub failures: u32,
+    /// Five of them: a person should know.
+    pub lasting: bool,
+    pub online: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Session {
+    schedule: Schedule,
+    state: State,
+    agenda: Agenda,
+    network: bool,
+    listening: bool,
+    /// Since this session began, a cycle has gone well.
+    proven: bool,
+    chance: Chance,
+}
+
+impl Session {
+    /// `chance` spreads the waits of many devices.
+    pub fn new(schedule: Schedule, chance: Chance) -> Session {
+        Session {
+            schedule,
+            state: State::Idle,
+            agenda: Agenda::default(),
+            network: true,
+            listening: false,
+            proven: false,
+            chance,
+        }
+    }
+
+    /// The same session under a new schedule; what runs goes on.
+    pub fn reschedule(&mut self, schedule: Schedule) {
+        self.schedule = schedule;
+    }
+
+    pub fn is_running(&self) -> bool {
+        matches!(self.state, State::Running(_))
+    }
+
+    /// Why the cycle under way runs.
+    pub fn cause(&self) -> Option<Wake> {
+        if let State::Running(cycle) = &self.state { Some(cycle.cause) } else { None }
+    }
+
+    pub fn handle(&mut self, now: Millis, event: Event) -> Vec<Action> {
+        let mut actions = match event {
+            Event::Wake(wake) => self.wake(now, wake),
+            Event::Written { immediate } => self.written(now, immediate),
+            Event::Tick => self.tick(now),
+            Event::Network(up) => self.network(now, up),
+            Event::Done(report) => self.done(now, report),
+            Event::Failed(fault) => self.failed(now, fault),
+            Event::Pause => self.leave(Then::Pause),
+            Event::Detach => self.leave(Then::Detach),
+            Event::Resume => self.resume(now),
+        };
+        if !self.is_running() {
+            actions.push(Action::Alarm(self.next_at()));
+        }
+        actions
+    }
+
+    /// How things stand, given how much is unsent.
+    pub fn view(&self, pending: u64) -> View {
+        let reason = |code, text: &str, next: &str| Some(Reason { code, text: text.into(), next: next.into() });
+        let (word, reason) = match &self.state {
+            State::Running(_) => (Word::Syncing, None),
+            State::Paused => (
+                Word::Paused,
+                reason(
+                    ReasonCode::PausedByPerson,
+                    "paused by a person; changes are still captured",
+                    "`homing resume` goes on",
+                ),
+            ),
+            State::Detached => (
+                Word::Detached,
+                reason(ReasonCode::Detached, "detached: nothing is captured or synced", "`homing attach` begins again"),
+            ),
+            State::Halted(fault) => (Word::Halted, Some(fault.reason.clone())),
+            State::Waiting { fault, .. } => (word_of(fault.kind), Some(fault.reason.clone())),
+            State::Idle if !self.network => (
+                Word::Offline,
+                reason(ReasonCode::OfflineNoNetwork, "no network", "it syncs by itself when one is back"),
+            ),
+            State::Idle if pending > 0 && self.agenda.has_writes() => {
+                (Word::Pending, reason(ReasonCode::PendingDebounce, "written a moment ago", "it is sent shortly"))
+            }
+            State::Idle if pending > 0 || !self.proven => (
+                Word::Pending,
+                reason(ReasonCode::PendingSchedule, "waits for the next sync", "`homing sync` runs one now"),
+            ),
+            State::Idle => (Word::InStep, None),
+        };
+        let failures = self.streak();
+        let online = self.network && !matches!(word, Word::Offline);
+        View { word, reason, next_at: self.next_at(), failures, lasting: failures >= LASTING, online }
+    }
+
+    fn streak(&self) -> u32 {
+        match &self.state {
+            State::Waiting { streak, .. } => *streak,
+            State::Running(cycle) => cycle.streak,
+            _ => 0,
+        }
+    }
+
+    /// When something happens without anybody asking.
+    fn next_at(&self) -> Option<Millis> {
+        match &self.state {
+            State::Waiting { until, .. } if self.network => Some(*until),
+            State::Idle if self.network => self.agenda.next(&self.schedule),
+            _ => None,
+        }
+    }
+
+    fn wake(&mut self, now: Millis, wake: Wake) -> Vec<Action> {
+        match &mut self.state {
+            State::Running(cycle) => {
+                cycle.again = Some(cycle.again.unwrap_or(wake));
+                Vec::new()
+            }
+            State::Waiting { fault, until, .. } => {
+                // A person's word beats any wait; news about the way there beats all but
+                // a wait that the remote asked for.
+                let asked_to_wait = fault.kind == FaultKind::Throttled && *until > now;
+                match wake {
+                    Wake::Command | Wake::Foreground => self.begin(now, wake),
+                    Wake::Network | Wake::Reachable | Wake::Live if !asked_to_wait => self.begin(now, wake),
+                    _ => Vec::new(),
+                }
+            }
+            State::Idle if self.network || wake == Wake::Command => self.begin(now, wake),
+            State::Idle => Vec::new(),
+            State::Halted(_) if wake == Wake::Command => self.begin(now, wake),
+            State::Halted(_) | State::Paused | State::Detached => Vec::new(),
+        }
+    }
+
+    fn written(&mut self, now: Millis, immediate: bool) -> Vec<Action> {
+        self.agenda.written(now);
+        match (&mut self.state, immediate) {
+            (State::Running(cycle), true) => {
+                cycle.again = Some(cycle.again.unwrap_or(Wake::Write));
+                Vec::new()
+            }
+            (State::Idle, true) if self.network => self.begin(now, Wake::Write),
+            _ => vec![Action::Tell],
+        }
+    }
+
+    fn tick(&mut self, now: Millis) -> Vec<Action> {
+        let due = self.next_at().is_some_and(|at| at <= now);
+        match &self.state {
+            State::Waiting { .. } if due => self.begin(now, Wake::Timer),
+            State::Idle if due => {
+                let written = self.agenda.debounced(&self.schedule).is_some_and(|at| at <= now);
+                self.begin(now, if written { Wake::Write } else { Wake::Timer })
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn network(&mut self, now: Millis, up: bool) -> Vec<Action> {
+        let came = up && !self.network;
+        self.network = up;
+        if came && self.schedule.reconnect {
+            let mut actions = self.wake(now, Wake::Network);
+            actions.push(Action::Tell);
+            return actions;
+        }
+        vec![Action::Tell]
+    }
+
+    fn leave(&mut self, then: Then) -> Vec<Action> {
+        self.listening = false;
+        if let State::Running(cycle) = &mut self.state {
+            cycle.then = Some(then);
+            return vec![Action::Listen(false)];
+        }
+        self.state = then.state();
+        vec![Action::Listen(false), Action::Tell]
+    }
+
+    fn resume(&mut self, now: Millis) -> Vec<Action> {
+        match &mut self.state {
+            State::Paused | State::Halted(_) | State::Detached => self.begin(now, Wake::Command),
+            State::Running(cycle) => {
+                cycle.then = None;
+                Vec::new()
+            }
+            State::Idle | State::Waiting { .. } => Vec::new(),
+        }
+    }
+
+    fn begin(&mut self, _now: Millis, cause: Wake) -> Vec<Action> {
+        let streak = self.streak();
+        self.agenda.begin();
+        self.state = State::Running(Cycle {
+            step: Step::Begin,
+            cause,
+            again: None,
+            then: None,
+            pull_first: false,
+            audit_due: false,
+            pending: false,
+            round: 0,
+            renewals: 0,
+            fruitless: 0,
+            streak,
+            fault: None,
+        });
+        vec![Action::Alarm(None), Action::Tell, Action::Do(Step::Begin)]
+    }
+
+    fn done(&mut self, now: Millis, report: Report) -> Vec<Action> {
+        let State::Running(cycle) = &mut self.state else { return Vec::new() };
+        if let Report::Ended { retry_at } = report {
+            return self.ended(now, retry_at);
+        }
+        if cycle.then.is_some() {
+            cycle.step = Step::End;
+            return vec![Action::Do(Step::End)];
+        }
+        cycle.step = match cycle.follow(report) {
+            Ok(step) => step,
+            Err(fault) => {
+                cycle.fault = Some(fault);
+                Step::End
+            }
+        };
+        vec![Action::Do(cycle.step)]
+    }
+
+    fn failed(&mut self, now: Millis, fault: Fault) -> Vec<Action> {
+        let State::Running(cycle) = &mut self.state else { return Vec::new() };
+        // A failed end has nothing left to undo: the file is closed either way.
+        let ending = cycle.step == Step::End;
+        cycle.fault = cycle.fault.take().or(Some(fault));
+        cycle.step = Step::End;
+        if ending { self.ended(now, None) } else { vec![Action::Do(Step::End)] }
+    }
+
+    fn ended(&mut self, now: Millis, retry_at: Option<Millis>) -> Vec<Action> {
+        let State::Running(cycle) = std::mem::replace(&mut self.state, State::Idle) else {
+            unreachable!("BUG: only a running cycle ends");
+        };
+        // Rounds ran out before all was sent: go on soon, not at the next timer.
+        let unfinished = cycle.pending.then_some(now.saturating_add(self.schedule.backoff_first));
+        self.agenda.end(now, &self.schedule, [retry_at, unfinished].into_iter().flatten().min());
+        let mut actions = vec![Action::Tell];
+        self.state = match (cycle.then, cycle.fault) {
+            (Some(then), _) => then.state(),
+            (None, Some(fault)) if fault.kind.verdict() == Verdict::Halt => State::Halted(fault),
+            (None, Some(fault)) => {
+                let streak = cycle.streak + 1;
+                let (first, max) = (self.schedule.backoff_first, self.schedule.backoff_max);
+                let wait = backoff::delay(streak, first, max, fault.retry_after, &mut self.chance);
+                State::Waiting { until: now.saturating_add(wait), streak, fault }
+            }
+            (None, None) => {
+                self.proven = true;
+                if self.schedule.live && !self.listening {
+                    self.listening = true;
+                    actions.push(Action::Listen(true));
+                }
+                State::Idle
+            }
+        };
+        if let (State::Idle, Some(wake)) = (&self.state, cycle.again) {
+            actions.extend(self.begin(now, wake));
+        } else if let (State::Waiting { .. }, Some(Wake::Command | Wake::Network | Wake::Reachable)) =
+            (&self.state, cycle.again)
+        {
+            actions.extend(self.wake(now, cycle.again.expect("BUG: matched above")));
+        }
+        actions
+    }
+}
+
+impl Cycle {
+    /// The step after the one that was just reported.
+    fn follow(&mut self, report: Report) -> Result<Step, Fault> {
+        Ok(match report {
+            Report::Began => Step::Greet,
+            Report::Greeted { from_nothing, audit_due } => {
+                self.pull_first = from_nothing;
+                self.audit_due |= audit_due;
+                match (self.pull_first, self.audit_due) {
+                    (true, _) => Step::Fetch,
+                    (false, true) => Step::Audit,
+                    (false, false) => Step::Stage,
+                }
+            }
+            Report::Renewed => {
+                self.renewals += 1;
+                if self.renewals > RENEWALS_MAX {
+                    return Err(Fault::new(
+                        FaultKind::Protocol,
+                        ReasonCode::ProtocolError,
+                        "the remote keeps saying that this device's place is over",
+                        "nothing was lost; it is tried again later",
+                    ));
+                }
+                Step::Greet
+            }
+            Report::Audited { done: false } => Step::Audit,
+            Report::Audited { done: true } => {
+                self.audit_due = false;
+                Step::Stage
+            }
+            Report::Staged { something: true } => Step::Send,
+            Report::Staged { something: false } => {
+                self.pending = false;
+                Step::Fetch
+            }
+            Report::Sent => Step::Settle,
+            Report::Settled { done, progress } => {
+                self.fruitless = if progress { 0 } else { self.fruitless + u32::from(done) };
+                match done {
+                    false => Step::Settle,
+                    // The remote answers every batch with conflicts: hear what is new there.
+                    true if self.fruitless >= FRUITLESS_MAX => {
+                        self.pending = true;
+                        Step::Fetch
+                    }
+                    true => Step::Stage,
+                }
+            }
+            Report::Fetched => Step::Apply,
+            Report::Applied { done, more, pending } => {
+                self.pending |= pending;
+                match (done, more) {
+                    (false, _) => Step::Apply,
+                    (true, true) => Step::Fetch,
+                    (true, false) => self.round_over(),
+                }
+            }
+            Report::Ended { .. } => unreachable!("BUG: handled by the session"),
+        })
+    }
+
+    fn round_over(&mut self) -> Step {
+        self.round += 1;
+        self.fruitless = 0;
+        let first = std::mem::take(&mut self.pull_first);
+        match () {
+            () if self.audit_due => Step::Audit,
+            () if first => Step::Stage,
+            () if self.pending && self.round < ROUNDS_MAX => Step::Stage,
+            () => Step::End,
+        }
+    }
+}
+
+impl Then {
+    fn state(self) -> State {
+        match self {
+            Then::Pause => State::Paused,
+            Then::Detach => State::Detached,
+        }
+    }
+}
+
+fn word_of(kind: FaultKind) -> Word {
+    match kind {
+        FaultKind::SignedOut => Word::SignedOut,
+        FaultKind::Network | FaultKind::Timeout => Word::Offline,
+        FaultKind::NewerFormat | FaultKind::Version => Word::Halted,
+        FaultKind::Throttled
+        | FaultKind::Server
+        | FaultKind::Permission
+        | FaultKind::Protocol
+        | FaultKind::Locked
+        | FaultKind::File
+        | FaultKind::DiskFull
+        | FaultKind::Interrupted => Word::BackingOff,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Session {
+        Session::new(Schedule { every: Some(300_000), ..Schedule::default() }, Chance::new(7))
+    }
+
+    fn fault(kind: FaultKind) -> Fault {
+        Fault::new(kind, ReasonCode::OfflineHubDown, "down", "wait")
+    }
+
+    /// Plays reports from the first step on and returns the steps that were ordered.
+    fn run(session: &mut Session, reports: &[Report]) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for report in reports {
+            for action in session.handle(0, Event::Done(report.clone())) {
+                if let Action::Do(step) = action {
+                    steps.push(step);
+                }
+            }
+        }
+        steps
+    }
+
+    const QUIET: [Report; 6] = [
+        Report::Began,
+        Report::Greeted { from_nothing: false, audit_due: false },
+        Report::Staged { something: false },
+        Report::Fetched,
+        Report::Applied { done: true, more: false, pending: false },
+        Report::Ended { retry_at: None },
+    ];
+
+    #[test]
+    fn a_quiet_cycle_takes_each_step_once() {
+        let mut session = session();
+        session.handle(0, Event::Wake(Wake::Start));
+        assert_eq!(run(&mut session, &QUIET), [Step::Greet, Step::Stage, Step::Fetch, Step::Apply, Step::End]);
+        assert_eq!(session.view(0).word, Word::InStep);
+        assert_eq!(session.view(1).word, Word::Pending);
+    }
+
+    #[test]
+    fn the_first_cycle_pulls_before_it_compares_and_sends() {
+        let mut session = session();
+        session.handle(0, Event::Wake(Wake::Start));
+        let steps = run(
+            &mut session,
+            &[
+                Report::Began,
+                Report::Greeted { from_nothing: true, audit_due: true },
+                Report::Fetched,
+                Report::Applied { done: true, more: true, pending: false },
+                Report::Fetched,
+                Report::Applied { done: true, more: false, pending: false },
+                Report::Audited { done: false },
+                Report::Audited { done: true },
+                Report::Staged { something: true },
+                Report::Sent,
+                Report::Settled { done: true, progress: true },
+            ],
+        );
+        use Step::*;
+        assert_eq!(steps, [Greet, Fetch, Apply, Fetch, Apply, Audit, Audit, Stage, Send, Settle, Stage]);
+    }
+
+    /// Trap 23: a wake during a cycle is not forgotten.
+    #[test]
+    fn a_wake_during_a_cycle_runs_one_more_and_a_hundred_run_one() {
+        let mut session = session();
+        session.handle(0, Event::Wake(Wake::Start));
+        for _ in 0..100 {
+            assert!(session.handle(0, Event::Wake(Wake::Live)).is_empty());
+        }
+        let steps = run(&mut session, &QUIET);
+        assert_eq!(steps.last(), Some(&Step::Begin));
+        let steps = run(&mut session, &QUIET);
+        assert_eq!(steps.last(), Some(&Step::End));
+        assert!(!session.is_running());
+    }
+
+    #[test]
+    fn trouble_on_the_way_backs_off_for_ever_and_a_command_does_not_wait() {
+        let mut session = session();
+        let mut now = 0;
+        for streak in 1..=40u32 {
+            if streak == 1 {
+                session.handle(now, Event::Wake(Wake::Start));
+            }
+            assert!(session.is_running());
+            session.handle(now, Event::Failed(fault(FaultKind::Network)));
+            session.handle(now, Event::Done(Report::Ended { retry_at: None }));
+            let view = session.view(3);
+            assert_eq!((view.word, view.failures, view.lasting), (Word::Offline, streak, streak >= 5));
+            let next = view.next_at.unwrap();
+            assert!(next - now >= 750 && next - now <= 75_000, "{streak}: {}", next - now);
+            // Neither a write nor an early alarm shortens the wait.
+            session.handle(now, Event::Written { immediate: true });
+            session.handle(next - 1, Event::Tick);
+            assert!(!session.is_running());
+            now = next;
+            session.handle(now, Event::Tick);
+        }
+        session.handle(now, Event::Failed(fault(FaultKind::Network)));
+        session.handle(now, Event::Done(Report::Ended { retry_at: None }));
+        session.handle(now + 1, Event::Wake(Wake::Command));
+        assert!(session.is_running());
+        run(&mut session, &QUIET);
+        assert_eq!(session.view(0).failures, 0);
+    }
+
+    #[test]
+    fn retry_after_is_obeyed_by_all_but_a_person() {
+        let mut session = session();
+        session.handle(0, Event::Wake(Wake::Start));
+        session.handle(0, Event::Failed(Fault { retry_after: Some(120_000), ..fault(FaultKind::Throttled) }));
+        session.handle(0, Event::Done(Report::Ended { retry_at: None }));
+        assert!(session.view(0).next_at.unwrap() >= 120_000);
+        for wake in [Wake::Live, Wake::Network, Wake::Reachable, Wake::Timer, Wake::Write] {
+            session.handle(1, Event::Wake(wake));
+            assert!(!session.is_running(), "{wake:?}");
+        }
+        session.handle(1, Event::Wake(Wake::Command));
+        assert!(session.is_running());
+    }
+
+    #[test]
+    fn without_a_network_nothing_is_tried_until_it_is_back() {
+        let mut session = session();
+        session.handle(0, Event::Network(false));
+        for event in
+            [Event::Wake(Wake::Timer), Event::Written { immediate: true }, Event::Tick, Event::Wake(Wake::Live)]
+        {
+            session.handle(10_000_000, event);
+            assert!(!session.is_running());
+        }
+        assert_eq!(session.view(1).word, Word::Offline);
+        session.handle(10_000_001, Event::Network(true));
+        assert_eq!(session.cause(), Some(Wake::Network));
+    }
+
+    #[test]
+    fn a_pause_lets_the_step_end_and_closes_the_file() {
+        let mut session = session();
+        session.handle(0, Event::Wake(Wake::Start));
+        session.handle(0, Event::Pause);
+        assert_eq!(run(&mut session, &[Report::Began, Report::Ended { retry_at: None }]), [Step::End]);
+        assert_eq!(session.view(0).word, Word::Paused);
+        session.handle(0, Event::Wake(Wake::Command));
+        assert!(!session.is_running());
+        session.handle(0, Event::Resume);
+        assert!(session.is_running());
+    }
+
+    #[test]
+    fn a_file_of_a_newer_homing_halts_until_a_person_says_go() {
+        let mut session = session();
+        session.handle(0, Event::Wake(Wake::Start));
+        session.handle(0, Event::Failed(fault(FaultKind::NewerFormat)));
+        session.handle(0, Event::Done(Report::Ended { retry_at: None }));
+        assert_eq!(session.view(0).word, Word::Halted);
+        assert_eq!(session.view(0).next_at, None);
+        session.handle(1, Event::Resume);
+        assert!(session.is_running());
+    }
+
+    #[test]
+    fn changes_that_answer_each_other_do_not_keep_a_cycle_for_ever() {
+        let mut session = session();
+        session.handle(0, Event::Wake(Wake::Start));
+        run(&mut session, &QUIET[..2]);
+        let mut rounds = 0;
+        loop {
+            let steps = run(
+                &mut session,
+                &[
+                    Report::Staged { something: false },
+                    Report::Fetched,
+                    Report::Applied { done: true, more: false, pending: true },
+                ],
+            );
+            rounds += 1;
+            if steps.last() == Some(&Step::End) {
+                break;
+            }
+        }
+        assert_eq!(rounds, ROUNDS_MAX);
+    }
+}

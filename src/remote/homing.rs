@@ -1,1 +1,0 @@
-//! The Homing hub over HTTP.

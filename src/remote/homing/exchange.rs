@@ -1,0 +1,164 @@
+//! One request and its whole answer.
+//!
+//! Bounded on every side: the head must come within the timeout (and what the body
+//! needs on a slow line), no silence may last longer than the timeout, a trickle is cut
+//! off, and an answer is never held beyond its bounds, packed or unpacked. An answer
+//! without the protocol's header is nobody's answer, whatever its status says.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use reqwest::{RequestBuilder, Response, StatusCode};
+use tokio::time::timeout;
+
+use super::connection::Connection;
+use super::token::Token;
+use super::{fault, retry_after};
+use crate::model::Fault;
+use crate::protocol::body::Packing;
+use crate::protocol::{self, Refusal, RefusalBody};
+use crate::remote::{RemoteError, Result};
+
+/// Bodies up to this size travel as they are.
+const PLAIN_BYTES_MAX: usize = 1 << 10;
+/// The slowest line that is still waited for, each way.
+const UP_BYTES_PER_SECOND_MIN: u64 = 16 << 10;
+const DOWN_BYTES_PER_SECOND_MIN: u64 = 1 << 10;
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
+
+impl Connection {
+    /// Posts a JSON body and returns the JSON of a 200.
+    pub async fn post(&self, place: &str, question: &[u8], answer_bytes_max: usize) -> Result<Vec<u8>> {
+        tokio::select! {
+            biased;
+            () = self.stopped() => Err(fault::interrupted().into()),
+            answer = self.exchange(place, question, answer_bytes_max) => answer,
+        }
+    }
+
+    async fn exchange(&self, place: &str, question: &[u8], answer_bytes_max: usize) -> Result<Vec<u8>> {
+        let (packing, body) = packed(question);
+        let patience = self.timeout() + Duration::from_secs(body.len() as u64 / UP_BYTES_PER_SECOND_MIN);
+        let client = self.client()?;
+        let token = self.tokens.current().await?;
+        let request = |token: Option<&Token>| {
+            let mut request = client
+                .post(self.place(place))
+                .header(CONTENT_TYPE, "application/json")
+                .header(ACCEPT_ENCODING, "zstd, gzip")
+                .body(body.clone());
+            if packing != Packing::Plain {
+                request = request.header(CONTENT_ENCODING, packing.word());
+            }
+            signed(request, token)
+        };
+        let mut response = self.head(request(token.as_ref()), body.len(), patience).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Some(refused) = &token
+            && let Some(renewed) = self.tokens.renewed(refused).await?
+        {
+            response = self.head(request(Some(&renewed)), body.len(), patience).await?;
+        }
+        if response.status() != StatusCode::OK {
+            return Err(self.refusal(response).await);
+        }
+        self.body(response, answer_bytes_max).await
+    }
+
+    /// Sends a request and waits for the head of a hub's answer.
+    pub async fn head(&self, request: RequestBuilder, body_bytes: usize, patience: Duration) -> Result<Response> {
+        self.count(body_bytes, 0);
+        let response = match timeout(patience, request.send()).await {
+            Err(_) => return Err(fault::timeout(self.host(), patience, "did not answer").into()),
+            Ok(answer) => answer.map_err(|error| fault::unreachable(self.host(), &error))?,
+        };
+        let version = response.headers().get(protocol::HEADER).and_then(|value| value.to_str().ok());
+        match version.and_then(|value| value.trim().parse::<u32>().ok()) {
+            Some(protocol::VERSION) if !response.status().is_redirection() => Ok(response),
+            Some(other) if other != protocol::VERSION => Err(fault::version(self.host(), Some(other)).into()),
+            _ => {
+                let mut stranger = fault::not_the_hub(self.host(), response.status());
+                // A proxy in front of a hub that is down may still name a time.
+                stranger.retry_after = named_time(response.headers());
+                Err(stranger.into())
+            }
+        }
+    }
+
+    /// What an answer other than 200 means.
+    pub async fn refusal(&self, response: Response) -> RemoteError {
+        let status = response.status();
+        let named = named_time(response.headers());
+        let told = match self.body(response, REFUSAL_BYTES_MAX).await {
+            Ok(body) => serde_json::from_slice::<Refusal>(&body).ok().map(|refusal| refusal.error),
+            Err(_) => None,
+        };
+        let told =
+            told.unwrap_or_else(|| RefusalBody { code: String::new(), message: String::new(), hint: String::new() });
+        fault::refused(self.host(), status, &told, named)
+    }
+
+    async fn body(&self, mut response: Response, bytes_max: usize) -> Result<Vec<u8>> {
+        let encoding = response.headers().get(CONTENT_ENCODING).map_or("", |value| value.to_str().unwrap_or("?"));
+        let packing =
+            Packing::named(encoding).ok_or_else(|| fault::rubbish(self.host(), "packed in a way nobody asked for"))?;
+        let too_large = || fault::rubbish(self.host(), &format!("larger than {} KiB", bytes_max >> 10));
+        if response.content_length().is_some_and(|length| length > bytes_max as u64) {
+            return Err(too_large().into());
+        }
+        let mut packed = Vec::new();
+        let began = Instant::now();
+        while let Some(piece) = self.piece(&mut response, packed.len()).await? {
+            self.count(0, piece.len());
+            if packed.len() + piece.len() > bytes_max {
+                return Err(too_large().into());
+            }
+            packed.extend_from_slice(&piece);
+            let elapsed = began.elapsed();
+            if elapsed > self.timeout() && (packed.len() as u64) < elapsed.as_secs() * DOWN_BYTES_PER_SECOND_MIN {
+                return Err(fault::timeout(self.host(), elapsed, "only trickled").into());
+            }
+        }
+        if packing == Packing::Plain {
+            return Ok(packed);
+        }
+        packing.unpack(&packed, bytes_max).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => fault::broken_off(self.host(), packed.len()).into(),
+            std::io::ErrorKind::FileTooLarge => too_large().into(),
+            _ => fault::rubbish(self.host(), "packed wrongly").into(),
+        })
+    }
+
+    async fn piece(&self, response: &mut Response, received: usize) -> std::result::Result<Option<Bytes>, Fault> {
+        match timeout(self.timeout(), response.chunk()).await {
+            Err(_) => Err(fault::timeout(self.host(), self.timeout(), "fell silent")),
+            Ok(piece) => piece.map_err(|_| fault::broken_off(self.host(), received)),
+        }
+    }
+}
+
+/// The request with what every request to a hub carries.
+pub fn signed(request: RequestBuilder, token: Option<&Token>) -> RequestBuilder {
+    let request = request.header(protocol::HEADER, protocol::VERSION);
+    match token {
+        Some(token) => request.header(AUTHORIZATION, token.bearer()),
+        None => request,
+    }
+}
+
+pub fn named_time(headers: &HeaderMap) -> Option<i64> {
+    let value = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?;
+    retry_after::parse(value, std::time::SystemTime::now())
+}
+
+fn packed(body: &[u8]) -> (Packing, Bytes) {
+    if body.len() <= PLAIN_BYTES_MAX {
+        return (Packing::Plain, Bytes::copy_from_slice(body));
+    }
+    match Packing::Zstd.pack(body) {
+        Ok(packed) => (Packing::Zstd, packed.into()),
+        // Packing is thrift, not meaning: unpacked is as right.
+        Err(_) => (Packing::Plain, Bytes::copy_from_slice(body)),
+    }
+}

@@ -1,0 +1,278 @@
+//! Homing's own hub, over HTTP: the agent's side of `docs/protocol.md`.
+//!
+//! Every call is one request with one answer, bounded in time and in bytes, and ends
+//! at once when the agent stops. An answer is believed only when it carries the
+//! protocol's header and keeps the protocol's rules; whatever else comes back is a
+//! fault that changes nothing. This module never tries a request again on its own, but
+//! for one case: a token that was refused and could be renewed. It keeps no fact that
+//! must survive.
+
+mod connection;
+mod events;
+mod exchange;
+mod fault;
+mod live;
+mod retry_after;
+mod token;
+
+use std::sync::{Arc, Mutex};
+
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use self::connection::Connection;
+use super::{
+    Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Remembered, Remote, RemoteError, Result,
+};
+use crate::model::{Fault, Key, Page, Revision, settings, text};
+use crate::protocol::{self, body};
+
+/// The largest answer that is read, after decompression: a page, or a row.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// One replica's way to one scope of a hub.
+pub struct HomingRemote {
+    connection: Arc<Connection>,
+    runtime: Handle,
+    /// The hub's epoch as this caller last heard it. Another one in an answer means that
+    /// the hub began a new log in between.
+    epoch: Mutex<Option<String>>,
+}
+
+impl HomingRemote {
+    /// Fails only on what a change of the config alone can mend. Sends nothing.
+    ///
+    /// The calls block, so they must not be made on a thread of `runtime`; they end with
+    /// `FaultKind::Interrupted` once `stop` is true.
+    pub fn new(
+        settings: settings::Remote,
+        device: String,
+        runtime: Handle,
+        stop: watch::Receiver<bool>,
+    ) -> std::result::Result<HomingRemote, Fault> {
+        let connection = Connection::new(settings, device, stop)?;
+        Ok(HomingRemote { connection: Arc::new(connection), runtime, epoch: Mutex::new(None) })
+    }
+
+    fn ask<Question: Serialize, Reply: DeserializeOwned>(&self, place: &str, question: &Question) -> Result<Reply> {
+        let question = serde_json::to_vec(question).expect("BUG: a message is always JSON");
+        self.send(place, &question)
+    }
+
+    fn send<Reply: DeserializeOwned>(&self, place: &str, question: &[u8]) -> Result<Reply> {
+        let reply = self.runtime.block_on(self.connection.post(place, question, ANSWER_BYTES_MAX))?;
+        serde_json::from_slice(&reply).map_err(|error| match error.is_eof() {
+            true => fault::broken_off(self.connection.host(), reply.len()).into(),
+            // The error's own text could quote a row; only its place is safe to print.
+            false => self.rubbish(&format!("unreadable at line {}, column {}", error.line(), error.column())),
+        })
+    }
+
+    fn rubbish(&self, what: &str) -> RemoteError {
+        fault::rubbish(self.connection.host(), what).into()
+    }
+
+    fn same_epoch(&self, answered: &str) -> Result<()> {
+        let epoch = self.epoch.lock().expect("BUG: the epoch's lock is never held across a panic");
+        match epoch.as_deref() {
+            Some(known) if known != answered => Err(RemoteError::EpochOver),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Remote for HomingRemote {
+    fn abilities(&self) -> Abilities {
+        Abilities { finds_conflicts: true, outcome_each: true, remembers_batches: true, live: true }
+    }
+
+    fn greet(&mut self, greeting: &Greeting) -> Result<Greeted> {
+        let welcome: protocol::Welcome = self.ask(
+            "hello",
+            &protocol::Hello {
+                protocol: protocol::VERSION,
+                device: greeting.device.clone(),
+                incarnation: greeting.incarnation.clone(),
+                batch: greeting.batch,
+                tables: greeting.tables.clone(),
+            },
+        )?;
+        let limits = &welcome.limits;
+        if welcome.epoch.is_empty() || welcome.head < Revision::NONE || welcome.batch < 0 {
+            return Err(self.rubbish("a welcome with an empty epoch or a negative number"));
+        }
+        if limits.batch_rows_max == 0 || limits.body_bytes_max == 0 || limits.row_bytes_max == 0 {
+            return Err(self.rubbish("a welcome with a limit of 0"));
+        }
+        *self.epoch.get_mut().expect("BUG: the epoch's lock is never held across a panic") =
+            Some(welcome.epoch.clone());
+        Ok(Greeted {
+            epoch: welcome.epoch,
+            head: welcome.head,
+            time: welcome.time,
+            batch: welcome.batch,
+            tables: welcome.tables,
+            refused: welcome.refused.into_iter().map(|no| (no.table, no.column, no.text)).collect(),
+            batch_rows_max: limits.batch_rows_max,
+            // A change weighs its values; as JSON, escapes and hexadecimal blobs make
+            // it up to about twice that.
+            batch_bytes_max: (limits.body_bytes_max / 2).max(1),
+            row_bytes_max: limits.row_bytes_max,
+        })
+    }
+
+    fn encode(&self, batch: &Batch, key_names: &dyn Fn(&str) -> Vec<String>) -> Vec<u8> {
+        let push = body::push(&batch.device, &batch.incarnation, batch.number, &batch.epoch, &batch.changes, key_names);
+        serde_json::to_vec(&push).expect("BUG: a push is always JSON")
+    }
+
+    fn push(&mut self, body: &[u8], changes: &[(String, Key)]) -> Result<Answer> {
+        let pushed: protocol::Pushed = self.send("push", body)?;
+        self.same_epoch(&pushed.epoch)?;
+        let (head, time) = (pushed.head, pushed.time);
+        if let Some(flaw) = pushed.outcomes.iter().find_map(|outcome| flaw_of(outcome, head)) {
+            return Err(self.rubbish(flaw));
+        }
+        let outcomes = body::outcomes(pushed, changes).map_err(|flaw| self.rubbish(&flaw))?;
+        Ok(Answer { outcomes, head, time })
+    }
+
+    fn pull(&mut self, ask: &Ask) -> Result<Page> {
+        let cursor = ask.cursor.as_ref().map(|cursor| cursor.0.clone());
+        let pulled: protocol::Pulled = self.ask(
+            "pull",
+            &protocol::Pull {
+                protocol: protocol::VERSION,
+                device: ask.device.clone(),
+                incarnation: ask.incarnation.clone(),
+                cursor: cursor.clone(),
+                rows_max: ask.rows_max,
+                bytes_max: ask.bytes_max,
+            },
+        )?;
+        self.same_epoch(&pulled.epoch)?;
+        let page = body::page(pulled).map_err(|flaw| self.rubbish(&flaw))?;
+        // Without this, a hub could keep us pulling the same place for ever.
+        if page.more && cursor.as_deref() == Some(page.cursor.0.as_str()) {
+            return Err(self.rubbish("a page that says there is more and moves nowhere"));
+        }
+        Ok(page)
+    }
+
+    fn digest(&mut self, table: &str, columns: &[String], after: Option<&[u8]>, rows_max: usize) -> Result<Digest> {
+        let digest: protocol::Digest = self.ask(
+            "digest",
+            &protocol::DigestRequest {
+                protocol: protocol::VERSION,
+                table: table.to_owned(),
+                columns: columns.to_vec(),
+                after: after.map(text::hex),
+                rows_max,
+            },
+        )?;
+        decode_digest(digest, after).ok_or_else(|| self.rubbish("a digest out of order or not hexadecimal"))
+    }
+
+    fn row(&mut self, table: &str, key: &Key) -> Result<Remembered> {
+        let answer: protocol::RowAnswer = self.ask(
+            "row",
+            &protocol::RowRequest { protocol: protocol::VERSION, table: table.to_owned(), key: key.0.clone() },
+        )?;
+        if answer.row.as_ref().is_some_and(|row| !whole(row)) {
+            return Err(self.rubbish("a row that is not as wide as its header"));
+        }
+        Ok(Remembered {
+            row: answer.row.map(|row| (row.revision, row.stamp, row.device, row.columns, row.values)),
+            trail: answer
+                .audit
+                .into_iter()
+                .map(|entry| (entry.revision, entry.at, entry.operation, entry.account, entry.device, entry.columns))
+                .collect(),
+        })
+    }
+
+    fn listen(&self, hear: Box<dyn Fn(Hint) + Send + Sync>) -> Option<Listening> {
+        Some(live::listen(self.connection.clone(), &self.runtime, hear))
+    }
+
+    /// Counts bodies, as they travel.
+    fn traffic(&mut self) -> (u64, u64) {
+        self.connection.traffic()
+    }
+}
+
+/// What is wrong with one outcome of a push, before it is believed.
+fn flaw_of(outcome: &protocol::WireOutcome, head: Revision) -> Option<&'static str> {
+    match outcome {
+        protocol::WireOutcome::Applied(revision) if *revision <= Revision::NONE || *revision > head => {
+            Some("a change applied at a revision that cannot be")
+        }
+        protocol::WireOutcome::Conflict(conflict) if conflict.row.as_ref().is_some_and(|row| !whole(row)) => {
+            Some("a conflict's row that is not as wide as its header")
+        }
+        _ => None,
+    }
+}
+
+fn whole(row: &protocol::WireRow) -> bool {
+    row.revision > Revision::NONE && row.values.as_ref().is_none_or(|values| values.len() == row.columns.len())
+}
+
+/// `None` when a number is not one, or the keys do not rise from `after`.
+fn decode_digest(wire: protocol::Digest, after: Option<&[u8]>) -> Option<Digest> {
+    let number = |digits: &str| match digits.len() {
+        16 => u64::from_str_radix(digits, 16).ok(),
+        _ => None,
+    };
+    let mut entries: Vec<(Vec<u8>, u64)> = Vec::with_capacity(wire.entries.len());
+    for (key, hash) in &wire.entries {
+        let key = text::unhex(key)?;
+        let before = entries.last().map_or(after.unwrap_or_default(), |(key, _)| key);
+        if key.as_slice() <= before {
+            return None;
+        }
+        entries.push((key, number(hash)?));
+    }
+    if wire.more && entries.is_empty() {
+        return None;
+    }
+    Some(Digest { rows: wire.rows, digest: number(&wire.digest)?, entries, more: wire.more })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(entries: &[(&str, &str)], more: bool) -> protocol::Digest {
+        protocol::Digest {
+            protocol: 1,
+            head: Revision(1),
+            rows: 2,
+            digest: "00000000000000ff".to_owned(),
+            entries: entries.iter().map(|(key, hash)| (key.to_string(), hash.to_string())).collect(),
+            more,
+        }
+    }
+
+    #[test]
+    fn a_digest_is_believed_only_when_its_keys_rise() {
+        let hash = "0000000000000001";
+        let good = decode_digest(wire(&[("01", hash), ("02", hash)], true), Some(&[])).unwrap();
+        assert_eq!((good.digest, good.entries.len(), good.more), (255, 2, true));
+        for (entries, after) in [
+            (vec![("02", hash), ("01", hash)], &[][..]),
+            (vec![("01", hash), ("01", hash)], &[][..]),
+            (vec![("01", hash)], &[1][..]),
+            (vec![("0g", hash)], &[][..]),
+            (vec![("01", "1")], &[][..]),
+        ] {
+            assert_eq!(decode_digest(wire(&entries, false), Some(after)), None, "{entries:?} after {after:?}");
+        }
+    }
+
+    #[test]
+    fn a_digest_that_has_more_and_brings_nothing_is_refused() {
+        assert_eq!(decode_digest(wire(&[], true), Some(&[1])), None);
+    }
+}

@@ -1,0 +1,129 @@
+//! The flight: the batch under way, kept until its answer is in.
+//!
+//! Written before anything is sent, so that an answer lost after the remote committed
+//! can be asked for again with the same bytes under the same number, though the rows
+//! were edited since. Beside the bytes it keeps, for each change, what the base becomes
+//! when the remote says yes, and which log entries are then spent.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::{Result, Store};
+use crate::model::{Key, Operation, Seq, Stamp};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flight {
+    pub batch: i64,
+    /// What travels.
+    pub body: Vec<u8>,
+    pub rows: Vec<FlightRow>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlightRow {
+    pub table: String,
+    pub key: Key,
+    pub operation: Operation,
+    pub stamp: Stamp,
+    /// The newest log entry it covers.
+    pub seq: Seq,
+    pub(crate) tab: i64,
+    pub(crate) shape: i64,
+    /// The base's contents once acknowledged; empty for a delete.
+    pub(crate) base: Vec<u8>,
+    pub(crate) seqs: Vec<i64>,
+}
+
+impl Store {
+    /// The batch that was sent, or was about to be, and never answered.
+    pub fn flight(&self) -> Result<Option<Flight>> {
+        let found = self
+            .db
+            .query_row("SELECT batch, body, rows FROM _homing_flight ORDER BY batch LIMIT 1", [], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?))
+            })
+            .optional()?;
+        let Some((batch, body, rows)) = found else { return Ok(None) };
+        let mut bytes = rows.as_slice();
+        let mut rows = Vec::new();
+        while !bytes.is_empty() {
+            let mut row = read_row(&mut bytes).expect("BUG: a flight is what launch wrote");
+            row.table = self.tables.get(&row.tab).map(|synced| synced.name().to_owned()).unwrap_or_default();
+            rows.push(row);
+        }
+        Ok(Some(Flight { batch, body, rows }))
+    }
+
+    /// Saves the batch; from now on it is the one that will be sent, whatever happens.
+    pub fn launch(&mut self, flight: &Flight) -> Result<()> {
+        let mut rows = Vec::new();
+        flight.rows.iter().for_each(|row| put_row(&mut rows, row));
+        self.write(|writer| {
+            writer
+                .db
+                .prepare_cached("INSERT INTO _homing_flight(batch, body, rows) VALUES(?, ?, ?)")?
+                .execute(params![flight.batch, flight.body, rows])?;
+            Ok(())
+        })
+    }
+
+    /// Takes a batch apart that was never taken by the remote; its rows are in the log.
+    pub fn scrap(&mut self) -> Result<()> {
+        self.write(|writer| Ok(writer.db.execute("DELETE FROM _homing_flight", []).map(|_| ())?))
+    }
+}
+
+fn put_row(out: &mut Vec<u8>, row: &FlightRow) {
+    out.extend(row.tab.to_le_bytes());
+    out.extend(row.shape.to_le_bytes());
+    out.extend(row.stamp.0.to_le_bytes());
+    out.extend(row.seq.0.to_le_bytes());
+    out.push(match row.operation {
+        Operation::Insert => 1,
+        Operation::Update => 2,
+        Operation::Delete => 3,
+    });
+    for bytes in [&row.key.encode(), &row.base] {
+        out.extend((bytes.len() as u32).to_le_bytes());
+        out.extend(bytes);
+    }
+    out.extend((row.seqs.len() as u32).to_le_bytes());
+    row.seqs.iter().for_each(|seq| out.extend(seq.to_le_bytes()));
+}
+
+fn read_row(bytes: &mut &[u8]) -> Option<FlightRow> {
+    let tab = take_i64(bytes)?;
+    let shape = take_i64(bytes)?;
+    let stamp = Stamp(take_i64(bytes)?);
+    let seq = Seq(take_i64(bytes)?);
+    let (operation, rest) = bytes.split_first()?;
+    *bytes = rest;
+    let key = Key::decode(&take_bytes(bytes)?)?;
+    let base = take_bytes(bytes)?;
+    let count = take_u32(bytes)?;
+    let seqs = (0..count).map(|_| take_i64(bytes)).collect::<Option<Vec<i64>>>()?;
+    let operation = match operation {
+        1 => Operation::Insert,
+        2 => Operation::Update,
+        _ => Operation::Delete,
+    };
+    Some(FlightRow { table: String::new(), key, operation, stamp, seq, tab, shape, base, seqs })
+}
+
+fn take_i64(bytes: &mut &[u8]) -> Option<i64> {
+    let (head, rest) = bytes.split_first_chunk::<8>()?;
+    *bytes = rest;
+    Some(i64::from_le_bytes(*head))
+}
+
+fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
+    let (head, rest) = bytes.split_first_chunk::<4>()?;
+    *bytes = rest;
+    Some(u32::from_le_bytes(*head))
+}
+
+fn take_bytes(bytes: &mut &[u8]) -> Option<Vec<u8>> {
+    let length = take_u32(bytes)? as usize;
+    let (head, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    Some(head.to_vec())
+}

@@ -1,0 +1,104 @@
+//! Named values in `_homing_meta`: identity, checkpoint, and what was done when.
+
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, OptionalExtension, ToSql};
+
+use super::{Result, Store, Writer};
+use crate::model::{Cursor, Incarnation};
+
+pub(crate) fn get<T: FromSql>(db: &Connection, name: &str) -> rusqlite::Result<Option<T>> {
+    db.prepare_cached("SELECT value FROM _homing_meta WHERE name = ?")?
+        .query_row([name], |row| row.get::<_, Option<T>>(0))
+        .optional()
+        .map(Option::flatten)
+}
+
+pub(crate) fn set(db: &Connection, name: &str, value: impl ToSql) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO _homing_meta(name, value) VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET value = ?2",
+    )?
+    .execute(rusqlite::params![name, value])
+    .map(|_| ())
+}
+
+/// Who this file is, and how far it has come.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Identity {
+    pub incarnation: Incarnation,
+    /// The last batch that was answered.
+    pub batch: i64,
+    /// The batch under way, when there is one.
+    pub flight: Option<i64>,
+    pub epoch: String,
+    /// `None`: nothing pulled yet, or everything is to be pulled again.
+    pub cursor: Option<Cursor>,
+}
+
+impl Store {
+    pub fn identity(&self) -> Result<Identity> {
+        let db = &self.db;
+        Ok(Identity {
+            incarnation: Incarnation(get(db, "incarnation")?.unwrap_or_default()),
+            batch: get(db, "batch")?.unwrap_or(0),
+            flight: db.query_row("SELECT max(batch) FROM _homing_flight", [], |row| row.get(0))?,
+            epoch: get(db, "epoch")?.unwrap_or_default(),
+            cursor: get(db, "cursor")?.map(Cursor),
+        })
+    }
+
+    /// Begins a new life: nothing this file believes to have sent counts as sent under
+    /// its old name. The batch under way is taken apart; its rows are still in the log.
+    pub fn reincarnate(&mut self, incarnation: &Incarnation) -> Result<()> {
+        self.outbox.forget();
+        self.write(|writer| {
+            set(writer.db, "incarnation", &incarnation.0)?;
+            set(writer.db, "batch", 0)?;
+            set(writer.db, "audit", "due")?;
+            writer.db.execute("DELETE FROM _homing_flight", [])?;
+            Ok(())
+        })
+    }
+
+    /// The remote began a new log: no stored revision or cursor means anything there.
+    /// Bases stay as what was last equal; `Era` arithmetic makes their revisions 0.
+    pub fn begin_epoch(&mut self, epoch: &str) -> Result<()> {
+        self.outbox.forget();
+        let era = self.era + 1;
+        self.write(|writer| {
+            set(writer.db, "epoch", epoch)?;
+            set(writer.db, "era", era)?;
+            set(writer.db, "batch", 0)?;
+            set(writer.db, "cursor", rusqlite::types::Null)?;
+            set(writer.db, "audit", "due")?;
+            writer.db.execute("DELETE FROM _homing_flight", [])?;
+            writer.db.execute("DELETE FROM _homing_parked", [])?;
+            Ok(())
+        })?;
+        self.era = era;
+        Ok(())
+    }
+
+    /// Everything is to be pulled again, by snapshot; revisions still hold.
+    pub fn forget_cursor(&mut self) -> Result<()> {
+        self.write(|writer| Ok(set(writer.db, "cursor", rusqlite::types::Null)?))
+    }
+
+    /// Remembers a fact for `homing_status` and for the next start.
+    pub fn note(&mut self, name: &str, value: &str) -> Result<()> {
+        self.write(|writer| Ok(set(writer.db, name, value)?))
+    }
+
+    pub fn noted(&self, name: &str) -> Result<Option<String>> {
+        Ok(get(&self.db, name)?)
+    }
+
+    pub fn checkpoint(&self) -> Result<Option<Cursor>> {
+        Ok(get(&self.db, "cursor")?.map(Cursor))
+    }
+}
+
+impl Writer<'_> {
+    pub(crate) fn set_cursor(&self, cursor: &Cursor) -> Result<()> {
+        Ok(set(self.db, "cursor", &cursor.0)?)
+    }
+}

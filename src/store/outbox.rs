@@ -1,0 +1,150 @@
+//! The outbox: where in the log the unsent rows are noted.
+//!
+//! Held in memory as lists of log places a table, read once a cycle and kept in step
+//! with every removal; the log itself is the record. Removing never takes the highest
+//! entry away: it stays as a mark, so that no place in the log is given out twice.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use rusqlite::{Connection, params};
+
+use super::{Result, Writer};
+use crate::model::Key;
+use crate::sqlite::capture::{self, LogOp};
+use crate::sqlite::value;
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) seq: i64,
+    pub(crate) tab: i64,
+    pub(crate) op: i64,
+    /// Milliseconds since 1970, this device's clock.
+    pub(crate) at: i64,
+    pub(crate) key: Key,
+}
+
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Entries up to here are in the lists.
+    seen: i64,
+    /// Places of unsent entries, by table and by whether they say "deleted".
+    lists: BTreeMap<(i64, bool), Vec<i64>>,
+    /// Marks that a newer mark made needless.
+    spent: Vec<i64>,
+    /// When each row was last written, for comparing with the remote's stamps.
+    times: Option<HashMap<(i64, Vec<u8>), i64>>,
+}
+
+impl Outbox {
+    pub(crate) fn forget(&mut self) {
+        *self = Outbox::default();
+    }
+
+    /// Takes in what was logged since the last look.
+    pub(crate) fn refresh(&mut self, db: &Connection) -> Result<()> {
+        let mut statement = db.prepare_cached("SELECT seq, tab, op FROM _homing_log WHERE seq > ? ORDER BY seq")?;
+        let mut rows = statement.query([self.seen])?;
+        let mut grew = false;
+        while let Some(row) = rows.next()? {
+            let (seq, tab, op): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            match tab {
+                0 => self.spent.push(seq),
+                _ => self.lists.entry((tab, op == LogOp::Delete as i64)).or_default().push(seq),
+            }
+            self.seen = seq;
+            grew = true;
+        }
+        if grew {
+            self.times = None;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn lists(&self) -> impl Iterator<Item = (i64, bool, &[i64])> {
+        self.lists.iter().map(|((tab, deletes), list)| (*tab, *deletes, list.as_slice()))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lists.values().all(Vec::is_empty)
+    }
+
+    /// Milliseconds since 1970 of the newest logged write of a row.
+    pub(crate) fn written_at(
+        &mut self,
+        db: &Connection,
+        widths: &BTreeMap<i64, usize>,
+        tab: i64,
+        key: &[u8],
+    ) -> Result<Option<i64>> {
+        if self.times.is_none() {
+            let mut times = HashMap::new();
+            let mut statement = db.prepare_cached("SELECT seq FROM _homing_log WHERE tab <> 0 ORDER BY seq")?;
+            let seqs = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
+            for seq in seqs {
+                if let Some(entry) = read_entry(db, widths, seq)? {
+                    times.insert((entry.tab, entry.key.encode()), entry.at);
+                }
+            }
+            self.times = Some(times);
+        }
+        let times = self.times.as_ref().expect("BUG: just filled");
+        Ok(times.get(&(tab, key.to_vec())).copied())
+    }
+}
+
+/// Reads one entry; `None` when it is gone, or its table is.
+pub(crate) fn read_entry(db: &Connection, widths: &BTreeMap<i64, usize>, seq: i64) -> Result<Option<Entry>> {
+    let mut statement = db.prepare_cached("SELECT * FROM _homing_log WHERE seq = ?")?;
+    let mut rows = statement.query([seq])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let tab: i64 = row.get(1)?;
+    let Some(width) = widths.get(&tab) else { return Ok(None) };
+    Ok(Some(Entry {
+        seq,
+        tab,
+        op: row.get(2)?,
+        at: capture::millis(row.get::<_, Option<f64>>(3)?.unwrap_or(2_440_587.5)),
+        key: Key(value::read_row(row, 4, *width)?),
+    }))
+}
+
+impl Writer<'_> {
+    /// Takes entries out of the log, for good: acknowledged, or never worth sending.
+    pub(crate) fn drop_entries(&mut self, seqs: &[i64]) -> Result<()> {
+        if seqs.is_empty() {
+            return Ok(());
+        }
+        let newest: i64 = self.db.query_row("SELECT coalesce(max(seq), 0) FROM _homing_log", [], |row| row.get(0))?;
+        let spent = std::mem::take(&mut self.outbox.spent);
+        let mut remove = self.db.prepare_cached("DELETE FROM _homing_log WHERE seq = ?")?;
+        for seq in spent.iter().chain(seqs) {
+            if *seq < newest {
+                remove.execute([seq])?;
+            } else {
+                self.db.execute("UPDATE _homing_log SET tab = 0, op = 0, k0 = NULL WHERE seq = ?", [seq])?;
+                self.outbox.spent.push(*seq);
+            }
+        }
+        let gone: HashSet<i64> = seqs.iter().copied().collect();
+        self.outbox.lists.values_mut().for_each(|list| list.retain(|seq| !gone.contains(seq)));
+        Ok(())
+    }
+
+    /// Notes in the log that a row may differ from its base. Homing's own entry, for
+    /// what no trigger saw.
+    pub(crate) fn note_row(&mut self, tab: i64, op: LogOp, at: i64, key: &Key) -> Result<()> {
+        let columns: Vec<String> = (0..key.0.len()).map(|at| format!("k{at}")).collect();
+        let marks: Vec<String> = (0..key.0.len()).map(|at| format!("?{}", at + 4)).collect();
+        let sql = format!(
+            "INSERT INTO _homing_log(tab, op, at, {}) VALUES(?1, ?2, ?3 / 86400000.0 + 2440587.5, {})",
+            columns.join(", "),
+            marks.join(", ")
+        );
+        let head = params![tab, op as i64, at];
+        let values: Vec<&dyn rusqlite::ToSql> =
+            head.iter().copied().chain(key.0.iter().map(|value| value as &dyn rusqlite::ToSql)).collect();
+        self.db.prepare_cached(&sql)?.execute(values.as_slice())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,111 @@
+//! Pulled rows that cannot stand in the local tables yet: their parent is to come, or
+//! the table's own rules refuse them. Kept whole, shown, and tried again; the rest of
+//! the page goes on.
+
+use rusqlite::params;
+use serde::{Deserialize, Serialize};
+
+use super::{Result, Store, Synced, Writer};
+use crate::model::{Key, ReasonCode, RemoteRow, Revision, Stamp, Value};
+
+#[derive(Serialize, Deserialize)]
+struct Body {
+    stamp: Stamp,
+    columns: Vec<String>,
+    values: Option<Vec<Value>>,
+    device: String,
+}
+
+/// A parked row, for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParkedRow {
+    pub table: String,
+    pub key: Key,
+    pub code: String,
+    pub reason: String,
+    pub since: i64,
+}
+
+impl Writer<'_> {
+    pub(crate) fn park(
+        &self,
+        synced: &Synced,
+        remote: &RemoteRow,
+        code: ReasonCode,
+        reason: &str,
+        now: i64,
+    ) -> Result<()> {
+        let body = Body {
+            stamp: remote.stamp,
+            columns: remote.columns.to_vec(),
+            values: remote.row.clone(),
+            device: remote.device.clone(),
+        };
+        self.db
+            .prepare_cached(
+                "INSERT INTO _homing_parked(tab, key, rev, body, code, reason, since) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT(tab, key) DO UPDATE SET rev = ?3, body = ?4, code = ?5, reason = ?6",
+            )?
+            .execute(params![
+                synced.id,
+                remote.key.encode(),
+                remote.revision.0,
+                serde_json::to_vec(&body).expect("BUG: a row is JSON"),
+                code.word(),
+                reason,
+                now,
+            ])?;
+        Ok(())
+    }
+
+    pub(crate) fn unpark(&self, synced: &Synced, key: &[u8]) -> Result<()> {
+        self.db
+            .prepare_cached("DELETE FROM _homing_parked WHERE tab = ? AND key = ?")?
+            .execute(params![synced.id, key])?;
+        Ok(())
+    }
+
+    /// Everything parked, as it came.
+    pub(crate) fn parked(&self) -> Result<Vec<RemoteRow>> {
+        let mut statement = self.db.prepare_cached("SELECT tab, key, rev, body FROM _homing_parked ORDER BY rev")?;
+        let mut rows = statement.query([])?;
+        let mut out = Vec::new();
+        while let Some(row) = rows.next()? {
+            let Some(synced) = self.tables.get(&row.get(0)?) else { continue };
+            let key = Key::decode(&row.get::<_, Vec<u8>>(1)?).expect("BUG: keys are stored encoded");
+            let body: Body =
+                serde_json::from_slice(&row.get::<_, Vec<u8>>(3)?).expect("BUG: a parked body is what park wrote");
+            out.push(RemoteRow {
+                table: synced.name().to_owned(),
+                key,
+                revision: Revision(row.get(2)?),
+                stamp: body.stamp,
+                row: body.values,
+                columns: body.columns.into(),
+                device: body.device,
+            });
+        }
+        Ok(out)
+    }
+}
+
+impl Store {
+    pub fn parked_rows(&self, rows_max: usize) -> Result<Vec<ParkedRow>> {
+        let mut statement = self
+            .db
+            .prepare_cached("SELECT tab, key, code, reason, since FROM _homing_parked ORDER BY since LIMIT ?")?;
+        let mut rows = statement.query([rows_max as i64])?;
+        let mut out = Vec::new();
+        while let Some(row) = rows.next()? {
+            let Some(synced) = self.tables.get(&row.get(0)?) else { continue };
+            out.push(ParkedRow {
+                table: synced.name().to_owned(),
+                key: Key::decode(&row.get::<_, Vec<u8>>(1)?).expect("BUG: keys are stored encoded"),
+                code: row.get(2)?,
+                reason: row.get(3)?,
+                since: row.get(4)?,
+            });
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,45 @@
+//! A glance at the file between cycles: is there anything new?
+
+use std::path::Path;
+
+use super::open::{Manners, connect, has_layout};
+use super::{Result, meta};
+
+/// What a glance shows. Two equal glances: nothing to do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Glance {
+    pub attached: bool,
+    /// The newest place in the log.
+    pub newest: i64,
+    /// Entries in the log; bounded work even for a long one.
+    pub unsent: bool,
+    pub schema_version: i64,
+    pub incarnation: String,
+    /// A written table whose rows do not wait for the debounce.
+    pub tables: Vec<String>,
+}
+
+/// Opens, looks, closes. `after`: the newest place that was known before.
+pub fn glance(path: &Path, after: i64) -> Result<Glance> {
+    let db = connect(path, Manners::default())?;
+    if !has_layout(&db)? {
+        return Ok(Glance::default());
+    }
+    let newest = db.query_row("SELECT coalesce(max(seq), 0) FROM _homing_log", [], |row| row.get(0))?;
+    let unsent = db.prepare("SELECT 1 FROM _homing_log WHERE tab <> 0 LIMIT 1")?.exists([])?;
+    let mut written = db.prepare(
+        "SELECT DISTINCT name FROM (SELECT tab FROM _homing_log WHERE seq > ? AND tab <> 0 LIMIT 10000) JOIN _homing_table USING(tab)",
+    )?;
+    let tables = written.query_map([after], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+    drop(written);
+    let glance = Glance {
+        attached: true,
+        newest,
+        unsent,
+        schema_version: db.query_row("PRAGMA schema_version", [], |row| row.get(0))?,
+        incarnation: meta::get(&db, "incarnation")?.unwrap_or_default(),
+        tables,
+    };
+    let _ = db.close();
+    Ok(glance)
+}

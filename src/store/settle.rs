@@ -1,0 +1,434 @@
+//! Settling a batch: what the remote said about each change becomes local fact.
+//!
+//! In slices, each one transaction; the flight goes with the last. A crash in between
+//! sends the same bytes again, gets the same answer, and finds the first part done.
+
+use std::collections::HashSet;
+
+use super::aside::{Aside, Standing};
+use super::flight::{Flight, FlightRow};
+use super::row::{self, Found};
+use super::take::{Manner, Taken};
+use super::{Judge, Now, Result, Slice, Store, Synced, Writer, meta};
+use crate::model::conflict::Conflict;
+use crate::model::{ConflictKind, Key, Operation, Outcome, ReasonCode, RefusalCode, RemoteRow, Revision, Settler};
+use crate::sqlite::capture::LogOp;
+
+/// What settling did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settled {
+    pub applied: u64,
+    pub conflicts: u64,
+    pub refused: u64,
+    pub set_aside: u64,
+    /// Rows that changed here, because a conflict was lost or merged.
+    pub changed: std::collections::BTreeMap<String, Vec<Key>>,
+    /// The remote says our stamps lie in its future.
+    pub clock_ahead: bool,
+}
+
+/// Settling under way: a place in the flight.
+#[derive(Debug, Default)]
+pub struct Settling {
+    next: usize,
+}
+
+impl Store {
+    /// Settles the next slice of a flight. `None`: there is more to do.
+    pub fn settle(
+        &mut self,
+        flight: &Flight,
+        outcomes: &[Outcome],
+        settling: &mut Settling,
+        judge: &dyn Judge,
+        now: Now,
+        slice: Slice,
+    ) -> Result<(Settled, bool)> {
+        let from = settling.next;
+        let to = (from + slice.rows_max).min(flight.rows.len());
+        let company = HashSet::new();
+        let troubled: HashSet<(String, Key)> = flight
+            .rows
+            .iter()
+            .zip(outcomes)
+            .filter(|(_, outcome)| !matches!(outcome, Outcome::Applied(_)))
+            .map(|(row, _)| (row.table.to_ascii_lowercase(), row.key.clone()))
+            .collect();
+        let settled = self.write(|writer| {
+            let mut settled = Settled::default();
+            let manner = Manner { judge, now, company: &company, caught_up: false, forgotten: false };
+            for (row, outcome) in flight.rows[from..to].iter().zip(&outcomes[from..to]) {
+                let tables = writer.tables;
+                let Some(synced) = tables.get(&row.tab) else { continue };
+                match outcome {
+                    Outcome::Applied(revision) => {
+                        writer.acknowledge(synced, row, *revision)?;
+                        settled.applied += 1;
+                    }
+                    Outcome::Conflict { kind, remote, others, .. } => {
+                        settled.conflicts += 1;
+                        let met = Met { synced, row, remote: remote.as_ref(), others, troubled: &troubled };
+                        writer.conflict(*kind, met, manner, &mut settled)?;
+                    }
+                    Outcome::Refused { code, text } => {
+                        settled.refused += 1;
+                        settled.clock_ahead |= *code == RefusalCode::StampFuture;
+                        writer.refused(synced, row, *code, text, now, &mut settled)?;
+                    }
+                }
+            }
+            if settled.applied > 0 {
+                writer.wake_children()?;
+            }
+            if to == flight.rows.len() {
+                writer.db.execute("DELETE FROM _homing_flight WHERE batch = ?", [flight.batch])?;
+                meta::set(writer.db, "batch", flight.batch)?;
+            }
+            Ok(settled)
+        })?;
+        settling.next = to;
+        Ok((settled, to == flight.rows.len()))
+    }
+}
+
+impl Store {
+    /// Takes apart a batch of one row that is too large for the remote, which took
+    /// nothing of it; the row waits for a person.
+    pub fn refuse(&mut self, flight: &Flight, text: &str, now: i64) -> Result<()> {
+        let now = Now { millis: now, offset: 0 };
+        self.write(|writer| {
+            writer.db.execute("DELETE FROM _homing_flight WHERE batch = ?", [flight.batch])?;
+            for row in &flight.rows {
+                let tables = writer.tables;
+                if let Some(synced) = tables.get(&row.tab) {
+                    writer.wait(synced, row, Standing::SetAside, ReasonCode::RowTooLarge.word(), text, 1, None, now)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// One change that met something at the remote.
+struct Met<'a> {
+    synced: &'a Synced,
+    row: &'a FlightRow,
+    remote: Option<&'a RemoteRow>,
+    others: &'a [(String, Key)],
+    /// Rows of the same batch that did not get through either.
+    troubled: &'a HashSet<(String, Key)>,
+}
+
+impl Writer<'_> {
+    /// The remote has it: the base becomes what was sent, and the log forgets just what
+    /// was read for it. An edit made since is a difference from the new base.
+    fn acknowledge(&mut self, synced: &Synced, row: &FlightRow, revision: Revision) -> Result<()> {
+        let key = row.key.encode();
+        let known = self.base(synced, &key)?;
+        if known.as_ref().is_none_or(|known| known.revision < revision) {
+            match row.operation {
+                Operation::Delete => self.drop_base(synced, &key)?,
+                _ => {
+                    let under = Synced { shape: row.shape, ..synced.clone() };
+                    self.set_base(&under, &key, revision, row.stamp, &row.base)?;
+                }
+            }
+        }
+        self.clear_aside(synced, &key)?;
+        self.drop_entries(&row.seqs)
+    }
+
+    fn conflict(&mut self, kind: ConflictKind, met: Met, manner: Manner, settled: &mut Settled) -> Result<()> {
+        match (kind, met.remote) {
+            (ConflictKind::Unique, _) => self.collision(&met, manner, settled),
+            (ConflictKind::ForeignKey, _) if met.row.operation == Operation::Delete => {
+                self.kept_parent(&met, manner, settled)
+            }
+            (ConflictKind::ForeignKey, _) => self.lost_parent(&met, manner, settled),
+            (_, Some(remote)) => {
+                let taken = self.take(remote, manner)?;
+                if let Taken::Blocked(code, text) = taken {
+                    return self.again(met.synced, met.row, code.word(), &text, manner.now, settled);
+                }
+                if taken == Taken::Written || matches!(taken, Taken::Conflict { .. }) {
+                    settled.changed.entry(met.row.table.clone()).or_default().push(met.row.key.clone());
+                }
+                self.clear_aside(met.synced, &remote.key.encode())?;
+                if !self.is_unsent(met.synced, &met.row.key)? {
+                    self.drop_entries(&met.row.seqs)?;
+                }
+                Ok(())
+            }
+            (_, None) => self.again(
+                met.synced,
+                met.row,
+                "whole_row_needed",
+                "the remote does not have the row",
+                manner.now,
+                settled,
+            ),
+        }
+    }
+
+    /// Another row at the remote holds a value that must be unique. Where that row is
+    /// about to change from here, wait; else this row goes back to what the remote has,
+    /// and its version waits in the ledger for a person.
+    fn collision(&mut self, met: &Met, manner: Manner, settled: &mut Settled) -> Result<()> {
+        let tables = self.tables;
+        for (table, key) in met.others {
+            let holder = tables.values().find(|synced| synced.name().eq_ignore_ascii_case(table));
+            let moving = match holder {
+                Some(holder) => self.is_unsent(holder, key)? && !(holder.id == met.synced.id && *key == met.row.key),
+                None => false,
+            };
+            if moving || met.troubled.contains(&(table.to_ascii_lowercase(), key.clone())) {
+                let text = format!("{table} {key} holds the same unique value at the remote");
+                return self.again(met.synced, met.row, "unique", &text, manner.now, settled);
+            }
+        }
+        let holder = met.others.first().map_or_else(String::new, |(table, key)| format!("{table} {key}"));
+        let note =
+            format!("{holder} at the remote holds a value that must be unique; this row waits here for a person");
+        self.revert(met.synced, &met.row.key, met.remote, ConflictKind::Unique, &note, manner, settled)?;
+        self.clear_aside(met.synced, &met.row.key.encode())?;
+        self.drop_entries(&met.row.seqs)
+    }
+
+    /// Brings a row back to the remote's version, or takes it out where the remote has
+    /// none, with unsent rows that refer to it; all versions go to the ledger.
+    #[allow(clippy::too_many_arguments)]
+    fn revert(
+        &mut self,
+        synced: &Synced,
+        key: &Key,
+        remote: Option<&RemoteRow>,
+        kind: ConflictKind,
+        note: &str,
+        manner: Manner,
+        settled: &mut Settled,
+    ) -> Result<()> {
+        let Found::One(local) = row::read(self.db, synced, key)? else { return Ok(()) };
+        let base = self.base(synced, &key.encode())?;
+        if remote.is_none_or(|remote| remote.row.is_none()) {
+            let tables = self.tables;
+            for child in tables.values() {
+                for foreign in child.table.foreign_keys.clone() {
+                    if !foreign.parent.eq_ignore_ascii_case(synced.name()) {
+                        continue;
+                    }
+                    let place = |name: &String| synced.table.position(name).map(|at| local[at].clone());
+                    let Some(values) = foreign.parent_columns.iter().map(place).collect::<Option<Vec<_>>>() else {
+                        continue;
+                    };
+                    for child_key in row::keys_where(self.db, child, &foreign.columns, &values, usize::MAX >> 1)? {
+                        if (child.id, &child_key) != (synced.id, key)
+                            && self.base(child, &child_key.encode())?.is_none()
+                        {
+                            let note = format!("it refers to {} {key}, which could not stay", synced.name());
+                            self.revert(child, &child_key, None, ConflictKind::ForeignKey, &note, manner, settled)?;
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(obstacle) = match remote {
+            Some(remote) if remote.row.is_some() => self.restore(synced, remote, &local)?,
+            _ => row::delete(self.db, synced, key)?,
+        } {
+            let text = format!("it could not be put back ({obstacle:?})");
+            let row = FlightRow::standing_for(synced, key);
+            return self.again(synced, &row, "unique", &text, manner.now, settled);
+        }
+        if remote.is_none_or(|remote| remote.row.is_none()) {
+            self.drop_base(synced, &key.encode())?;
+        }
+        settled.changed.entry(synced.name().to_owned()).or_default().push(key.clone());
+        self.record(&Conflict {
+            id: 0,
+            table: synced.name().to_owned(),
+            key: key.clone(),
+            kind,
+            strategy: synced.rule.strategy,
+            columns: synced.columns.to_vec(),
+            base: base.as_ref().and_then(|base| base.row_under(synced)),
+            local: Some(local),
+            remote: remote.and_then(|remote| remote.row.clone()),
+            result: row::read(self.db, synced, key)?.row(),
+            settled_by: None,
+            at: manner.now.millis,
+            remote_device: remote.map(|remote| remote.device.clone()).unwrap_or_default(),
+            note: note.to_owned(),
+        })?;
+        Ok(())
+    }
+
+    /// A delete met children at the remote: the parent comes back, unless those children
+    /// are about to be deleted from here too.
+    fn kept_parent(&mut self, met: &Met, manner: Manner, settled: &mut Settled) -> Result<()> {
+        let tables = self.tables;
+        for (table, key) in met.others {
+            let Some(child) = tables.values().find(|synced| synced.name().eq_ignore_ascii_case(table)) else {
+                continue;
+            };
+            let gone_here =
+                row::read(self.db, child, key)? == Found::Nothing && self.base(child, &key.encode())?.is_some();
+            if gone_here {
+                let text = format!("{table} {key} at the remote still refers to it; its deletion goes first");
+                return self.again(met.synced, met.row, "pending_child", &text, manner.now, settled);
+            }
+        }
+        let Some(remote) = met.remote else {
+            return self.again(
+                met.synced,
+                met.row,
+                "foreign_key",
+                "rows at the remote refer to it",
+                manner.now,
+                settled,
+            );
+        };
+        let key = remote.key.encode();
+        let found = row::read(self.db, met.synced, &remote.key)?;
+        if found == Found::Nothing {
+            // Nothing is known to be equal until the row is back.
+            self.drop_base(met.synced, &key)?;
+            let taken = self.take(remote, Manner { caught_up: true, ..manner })?;
+            if let Taken::Blocked(code, text) = taken {
+                return self.again(met.synced, met.row, code.word(), &text, manner.now, settled);
+            }
+        }
+        let result = row::read(self.db, met.synced, &remote.key)?.row();
+        settled.changed.entry(met.row.table.clone()).or_default().push(met.row.key.clone());
+        let child = met.others.first().map_or_else(String::new, |(table, key)| format!(" ({table} {key})"));
+        self.record(&Conflict {
+            id: 0,
+            table: met.row.table.clone(),
+            key: met.row.key.clone(),
+            kind: ConflictKind::ForeignKey,
+            strategy: met.synced.rule.strategy,
+            columns: met.synced.columns.to_vec(),
+            base: None,
+            local: None,
+            remote: result.clone(),
+            result,
+            settled_by: Some(Settler::Rule),
+            at: manner.now.millis,
+            remote_device: remote.device.clone(),
+            note: format!("deleted here while rows there refer to it{child}: it was brought back"),
+        })?;
+        self.clear_aside(met.synced, &key)?;
+        self.drop_entries(&met.row.seqs)
+    }
+
+    /// A row's parent was deleted at the remote. Where it still stands here, it is sent
+    /// again, with the row.
+    fn lost_parent(&mut self, met: &Met, manner: Manner, settled: &mut Settled) -> Result<()> {
+        let tables = self.tables;
+        let mut back = false;
+        for (table, key) in met.others {
+            let Some(parent) = tables.values().find(|synced| synced.name().eq_ignore_ascii_case(table)) else {
+                continue;
+            };
+            if row::read(self.db, parent, key)?.row().is_some() {
+                self.drop_base(parent, &key.encode())?;
+                self.note_row(parent.id, LogOp::Insert, manner.now.millis, key)?;
+                back = true;
+            }
+        }
+        if back {
+            return Ok(()); // still in the log, and its parent now goes first
+        }
+        let parent = met.others.first().map_or_else(String::new, |(table, key)| format!("{table} {key}"));
+        let text = format!("it refers to {parent}, which is neither here nor at the remote");
+        self.again(met.synced, met.row, "row_refused", &text, manner.now, settled)
+    }
+
+    fn refused(
+        &mut self,
+        synced: &Synced,
+        row: &FlightRow,
+        code: RefusalCode,
+        text: &str,
+        now: Now,
+        settled: &mut Settled,
+    ) -> Result<()> {
+        match code {
+            RefusalCode::RowTooLarge => {
+                settled.set_aside += 1;
+                self.wait(synced, row, Standing::SetAside, ReasonCode::RowTooLarge.word(), text, 1, None, now)
+            }
+            RefusalCode::WholeRowNeeded | RefusalCode::StampOld => {
+                self.again(synced, row, "whole_row_needed", text, now, settled)
+            }
+            _ => self.again(synced, row, code.word(), text, now, settled),
+        }
+    }
+
+    /// Tried again later and later; after `tries_max` refusals it waits for a person.
+    fn again(
+        &mut self,
+        synced: &Synced,
+        row: &FlightRow,
+        code: &str,
+        text: &str,
+        now: Now,
+        settled: &mut Settled,
+    ) -> Result<()> {
+        let known = self.aside(synced, &row.key.encode())?;
+        let tries = known.map_or(0, |known| known.tries) + 1;
+        if tries >= self.replica.limits.tries_max {
+            settled.set_aside += 1;
+            return self.wait(synced, row, Standing::SetAside, code, text, tries, None, now);
+        }
+        let delay = match code {
+            "whole_row_needed" | "stamp_future" => 0,
+            _ => 1_000_i64 << (tries - 1).min(5),
+        };
+        self.wait(synced, row, Standing::Retry, code, text, tries, Some(now.millis + delay), now)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn wait(
+        &mut self,
+        synced: &Synced,
+        row: &FlightRow,
+        standing: Standing,
+        code: &str,
+        text: &str,
+        tries: u32,
+        next_try_at: Option<i64>,
+        now: Now,
+    ) -> Result<()> {
+        self.put_aside(
+            synced,
+            &row.key,
+            &Aside {
+                operation: row.operation,
+                standing,
+                code: code.to_owned(),
+                reason: text.to_owned(),
+                tries,
+                next_try_at,
+                since: Some(now.millis),
+            },
+        )?;
+        self.drop_entries(&row.seqs)
+    }
+}
+
+impl FlightRow {
+    /// A row that is named without having been sent.
+    fn standing_for(synced: &Synced, key: &Key) -> FlightRow {
+        FlightRow {
+            table: synced.name().to_owned(),
+            key: key.clone(),
+            operation: Operation::Update,
+            stamp: crate::model::Stamp::default(),
+            seq: crate::model::Seq(0),
+            tab: synced.id,
+            shape: synced.shape,
+            base: Vec::new(),
+            seqs: Vec::new(),
+        }
+    }
+}

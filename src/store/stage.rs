@@ -1,0 +1,472 @@
+//! Gathering what could be sent next, in one short read transaction.
+//!
+//! Looks at a window of the outbox in the order of priorities, folds it by row, takes
+//! the values from the tables, and compares with the bases. What turns out not to
+//! differ is noise and leaves the log. Which of the candidates go, and in what order,
+//! is not decided here.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::aside::{self, Standing};
+use super::base::{self, Difference};
+use super::flight::FlightRow;
+use super::outbox::{Entry, read_entry};
+use super::row::{self, Found};
+use super::{Judge, Now, Result, Store, Synced};
+use crate::model::settings::Priority;
+use crate::model::{Change, Key, Operation, ReasonCode, Revision, Row, Seq, Stamp};
+use crate::sqlite::capture::LogOp;
+use crate::sqlite::digest;
+
+/// A look at the head of the outbox.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    pub candidates: Vec<Gathering>,
+    /// Log entries that say nothing new.
+    pub(crate) noise: Vec<i64>,
+    /// Rows in `_homing_aside` that no longer differ from their base.
+    pub(crate) idle: Vec<(i64, Key)>,
+    /// The window did not reach the end of the outbox.
+    pub more: bool,
+}
+
+/// One candidate for the next batch.
+#[derive(Debug, Clone)]
+pub struct Gathering {
+    pub change: Change,
+    pub priority: Priority,
+    /// Positions in `Gathered::candidates` of what must be at the remote first, or
+    /// come along.
+    pub needs: Vec<usize>,
+    /// Why it stays, whatever the plan.
+    pub held: Option<ReasonCode>,
+    /// When its oldest unsent write was made, milliseconds since 1970.
+    pub since: i64,
+    pub(crate) tab: i64,
+    pub(crate) shape: i64,
+    pub(crate) base: Vec<u8>,
+    pub(crate) seqs: Vec<i64>,
+    /// Hashes of what the remote knows the row's foreign keys to be, by parent table
+    /// and columns: for ordering deletes.
+    left: Vec<(String, Vec<u64>)>,
+}
+
+impl Gathered {
+    /// True when there is nothing to write down about it.
+    pub fn is_quiet(&self) -> bool {
+        self.noise.is_empty() && self.idle.is_empty()
+    }
+}
+
+impl Gathering {
+    /// The candidate as part of a batch.
+    pub fn flight_row(&self) -> FlightRow {
+        FlightRow {
+            table: self.change.table.clone(),
+            key: self.change.key.clone(),
+            operation: self.change.operation,
+            stamp: self.change.stamp,
+            seq: self.change.seq,
+            tab: self.tab,
+            shape: self.shape,
+            base: self.base.clone(),
+            seqs: self.seqs.clone(),
+        }
+    }
+}
+
+/// A row that the log or `_homing_aside` names.
+struct Named {
+    tab: i64,
+    key: Key,
+    seqs: Vec<i64>,
+    since: i64,
+    written: i64,
+    /// Noted by the agent or set aside before: no new write of the app.
+    old: bool,
+}
+
+impl Store {
+    /// The head of the outbox, at most `rows_max` rows of it.
+    pub fn gather(&mut self, now: Now, rows_max: usize, judge: &dyn Judge) -> Result<Gathered> {
+        self.outbox.refresh(&self.db)?;
+        let transaction = self.db.unchecked_transaction()?;
+        let (seqs, more) = self.window(rows_max, judge);
+        let mut gathered = Gathered { more, ..Gathered::default() };
+        let named = self.named(seqs, now, rows_max, &mut gathered)?;
+        let masses = self.mass_deletions()?;
+        let mut places: HashMap<(i64, Key), usize> = HashMap::new();
+        for name in named {
+            self.consider(name, now, &masses, &mut gathered, &mut places)?;
+        }
+        self.link(&mut gathered, &mut places, now)?;
+        transaction.finish()?;
+        Ok(gathered)
+    }
+
+    /// Writes what a look and its plan decided beside the batch: noise leaves the log,
+    /// what stays goes aside. `staying`: place in `candidates`, and why.
+    pub fn tidy(&mut self, gathered: &Gathered, staying: &[(usize, ReasonCode, String)]) -> Result<()> {
+        if gathered.noise.is_empty() && gathered.idle.is_empty() && staying.is_empty() {
+            return Ok(());
+        }
+        self.write(|writer| {
+            writer.drop_entries(&gathered.noise)?;
+            for (tab, key) in &gathered.idle {
+                let synced = &writer.tables[tab];
+                writer.clear_aside(synced, &key.encode())?;
+            }
+            for (place, code, text) in staying {
+                let candidate = &gathered.candidates[*place];
+                let synced = &writer.tables[&candidate.tab];
+                let known = writer.aside(synced, &candidate.change.key.encode())?;
+                let standing = match code {
+                    ReasonCode::PendingParent | ReasonCode::ParentSetAside => Standing::WaitingForParent,
+                    ReasonCode::PendingRetry => Standing::Retry,
+                    _ => Standing::SetAside,
+                };
+                let next_try_at = known.as_ref().and_then(|known| known.next_try_at);
+                writer.put_aside(
+                    synced,
+                    &candidate.change.key,
+                    &aside::Aside {
+                        operation: candidate.change.operation,
+                        standing,
+                        code: aside::coded(*code),
+                        reason: text.clone(),
+                        tries: known.map_or(0, |known| known.tries),
+                        next_try_at: if standing == Standing::Retry { next_try_at } else { None },
+                        since: Some(candidate.since),
+                    },
+                )?;
+                writer.drop_entries(&candidate.seqs)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Log places to look at: by priority, then oldest first. The deletes of tables
+    /// further down the order of dependencies come along with those of their parents.
+    fn window(&self, rows_max: usize, judge: &dyn Judge) -> (Vec<i64>, bool) {
+        let mut levels: BTreeMap<Priority, Vec<i64>> = BTreeMap::new();
+        let mut total = 0;
+        let mut deletes: Vec<(usize, &[i64])> = Vec::new();
+        for (tab, gone, list) in self.outbox.lists() {
+            let Some(synced) = self.tables.get(&tab) else { continue };
+            let rule = &synced.rule;
+            let priority = match gone {
+                true => rule.priority_of(Operation::Delete),
+                false => rule.priority_of(Operation::Insert).min(rule.priority_of(Operation::Update)),
+            };
+            total += list.len();
+            levels.entry(priority).or_default().extend(list.iter().take(rows_max));
+            if gone {
+                deletes.push((judge.rank(synced.name()), list));
+            }
+        }
+        let mut seqs = Vec::new();
+        for mut level in levels.into_values() {
+            level.sort_unstable();
+            let room = rows_max.saturating_sub(seqs.len());
+            seqs.extend(level.into_iter().take(room));
+        }
+        let taken: HashSet<i64> = seqs.iter().copied().collect();
+        let first_rank =
+            deletes.iter().filter(|(_, list)| list.iter().any(|seq| taken.contains(seq))).map(|(rank, _)| *rank).min();
+        if let Some(first) = first_rank {
+            for (_, list) in deletes.iter().filter(|(rank, _)| *rank > first) {
+                seqs.extend(list.iter().take(rows_max).filter(|seq| !taken.contains(seq)));
+            }
+        }
+        let more = seqs.len() < total;
+        (seqs, more)
+    }
+
+    /// The window folded by row, with the rows whose next try is due.
+    fn named(&self, seqs: Vec<i64>, now: Now, rows_max: usize, gathered: &mut Gathered) -> Result<Vec<Named>> {
+        let widths = self.widths();
+        let mut named: Vec<Named> = Vec::new();
+        let mut places: HashMap<(i64, Key), usize> = HashMap::new();
+        for seq in seqs {
+            let Some(Entry { tab, key, at, .. }) = read_entry(&self.db, &widths, seq)? else {
+                gathered.noise.push(seq);
+                continue;
+            };
+            let place = *places.entry((tab, key.clone())).or_insert_with(|| {
+                named.push(Named { tab, key, seqs: Vec::new(), since: at, written: at, old: false });
+                named.len() - 1
+            });
+            named[place].seqs.push(seq);
+            named[place].since = named[place].since.min(at);
+            named[place].written = named[place].written.max(at);
+        }
+        for (tab, key, since) in self.due(now.millis, rows_max)? {
+            if self.tables.contains_key(&tab) && !places.contains_key(&(tab, key.clone())) {
+                let since = since.unwrap_or(now.millis);
+                named.push(Named { tab, key, seqs: Vec::new(), since, written: since, old: true });
+            }
+        }
+        Ok(named)
+    }
+
+    /// Turns one named row into a candidate, or finds that it is noise.
+    fn consider(
+        &self,
+        named: Named,
+        now: Now,
+        masses: &HashSet<i64>,
+        gathered: &mut Gathered,
+        places: &mut HashMap<(i64, Key), usize>,
+    ) -> Result<Option<usize>> {
+        let synced = &self.tables[&named.tab];
+        let encoded = named.key.encode();
+        let (local, several) = match row::read(&self.db, synced, &named.key)? {
+            Found::Nothing => (None, false),
+            Found::One(row) => (Some(row), false),
+            Found::Several => (None, true),
+        };
+        let base = base::read(&self.db, self.era, synced, &encoded)?;
+        let difference = base::difference(synced, local.as_ref(), base.as_ref());
+        let known = aside::read(&self.db, named.tab, &encoded)?;
+        if !several && difference == Difference::Same {
+            gathered.noise.extend(named.seqs);
+            if known.is_some() {
+                gathered.idle.push((named.tab, named.key));
+            }
+            return Ok(None);
+        }
+        let base_stamp = base.as_ref().map_or(Stamp::default(), |base| base.stamp);
+        let base_revision = base.as_ref().map_or(Revision::NONE, |base| base.revision);
+        let whole = known.as_ref().is_some_and(|known| known.code == "whole_row_needed");
+        let (operation, columns) = match (&difference, whole) {
+            (Difference::Gone, _) => (Operation::Delete, Vec::new()),
+            (Difference::New, _) => (Operation::Insert, (0..synced.columns.len()).collect()),
+            (Difference::Changed(_), true) => (Operation::Update, (0..synced.columns.len()).collect()),
+            (Difference::Changed(at), false) => (Operation::Update, at.clone()),
+            (Difference::Same, _) => (Operation::Update, Vec::new()),
+        };
+        if operation == Operation::Delete && base_revision == Revision::NONE {
+            // Gone here, and the remote of this epoch never had it.
+            gathered.noise.extend(named.seqs);
+            gathered.idle.push((named.tab, named.key));
+            return Ok(None);
+        }
+        let held = self.held(&named, several, operation, now, masses, known.as_ref());
+        let empty = Row::new();
+        let row = local.as_ref().unwrap_or(&empty);
+        let seq = Seq(named.seqs.iter().copied().max().unwrap_or(0));
+        let candidate = Gathering {
+            change: Change {
+                table: synced.name().to_owned(),
+                key: named.key.clone(),
+                operation,
+                values: columns.iter().map(|at| row[*at].clone()).collect(),
+                columns: columns.iter().map(|at| synced.columns[*at].clone()).collect(),
+                base_revision,
+                stamp: now.stamp(named.written).after(base_stamp),
+                seq,
+            },
+            priority: synced.rule.priority_of(operation),
+            needs: Vec::new(),
+            held,
+            since: named.since,
+            tab: named.tab,
+            shape: synced.shape,
+            base: local.as_ref().map_or(Vec::new(), |row| base::body(synced, row)),
+            seqs: named.seqs,
+            left: left_parents(synced, base.as_ref(), &difference),
+        };
+        let place = gathered.candidates.len();
+        gathered.candidates.push(candidate);
+        places.insert((named.tab, named.key), place);
+        Ok(Some(place))
+    }
+
+    fn held(
+        &self,
+        named: &Named,
+        several: bool,
+        operation: Operation,
+        now: Now,
+        masses: &HashSet<i64>,
+        known: Option<&aside::Aside>,
+    ) -> Option<ReasonCode> {
+        if several {
+            return Some(ReasonCode::KeyUnusable);
+        }
+        if let Some(age) = self.replica.limits.pending_age_max
+            && now.millis.saturating_sub(named.since) > age
+        {
+            return Some(ReasonCode::TooOld);
+        }
+        let approved = known.is_some_and(|known| known.code == aside::APPROVED);
+        if operation == Operation::Delete && masses.contains(&named.tab) && !approved {
+            return Some(ReasonCode::MassDeletion);
+        }
+        // An edit made since a refusal is a new try; without one, the wait goes on.
+        let waits = |known: &aside::Aside| known.standing == Standing::Retry && known.next_try_at > Some(now.millis);
+        (named.old && known.is_some_and(waits)).then_some(ReasonCode::PendingRetry)
+    }
+
+    /// Tables that lost more of their rows than a person should be surprised by.
+    fn mass_deletions(&self) -> Result<HashSet<i64>> {
+        let mut found = HashSet::new();
+        for (tab, gone, list) in self.outbox.lists() {
+            let limits = &self.replica.limits;
+            if !gone || (list.len() as u64) < limits.delete_rows_min {
+                continue;
+            }
+            let Some(synced) = self.tables.get(&tab) else { continue };
+            let count = |sql: &str| self.db.query_row(sql, [], |row| row.get::<_, i64>(0));
+            let here = count(&format!("SELECT count(*) FROM {}", crate::sqlite::ident(synced.name())))?;
+            let known = count(&format!("SELECT count(*) FROM _homing_base WHERE tab = {tab}"))?;
+            let lost = known - here;
+            if lost >= limits.delete_rows_min as i64 && lost as f64 > known as f64 * limits.delete_share_max {
+                found.insert(tab);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Fills in what needs what. A parent that the remote never had and that is not in
+    /// the window comes along.
+    fn link(&self, gathered: &mut Gathered, places: &mut HashMap<(i64, Key), usize>, now: Now) -> Result<()> {
+        let mut at = 0;
+        while at < gathered.candidates.len() {
+            if gathered.candidates[at].change.operation != Operation::Delete {
+                self.link_parents(at, gathered, places, now)?;
+            }
+            at += 1;
+        }
+        link_deletes(&self.tables, gathered);
+        Ok(())
+    }
+
+    fn link_parents(
+        &self,
+        at: usize,
+        gathered: &mut Gathered,
+        places: &mut HashMap<(i64, Key), usize>,
+        now: Now,
+    ) -> Result<()> {
+        let synced = &self.tables[&gathered.candidates[at].tab];
+        for foreign in &synced.table.foreign_keys {
+            let change = &gathered.candidates[at].change;
+            let place = |name: &String| change.columns.iter().position(|column| column.eq_ignore_ascii_case(name));
+            let Some(places_of) = foreign.columns.iter().map(place).collect::<Option<Vec<usize>>>() else {
+                continue; // the reference did not change
+            };
+            let values: Row = places_of.into_iter().map(|at| change.values[at].clone()).collect();
+            let Some(parent) = self.find(&foreign.parent) else { continue };
+            if values.iter().any(crate::model::Value::is_null) {
+                continue;
+            }
+            for key in self.parent_keys(parent, &foreign.parent_columns, values)? {
+                let needed = match places.get(&(parent.id, key.clone())) {
+                    Some(place) => Some(*place),
+                    None => self.bring(parent, &key, gathered, places, now)?,
+                };
+                if let Some(needed) = needed
+                    && gathered.candidates[needed].change.operation != Operation::Delete
+                    && gathered.candidates[needed].change.base_revision == Revision::NONE
+                {
+                    gathered.candidates[at].needs.push(needed);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn parent_keys(&self, parent: &Synced, columns: &[String], values: Row) -> Result<Vec<Key>> {
+        let by_key = columns.len() == parent.table.key.len()
+            && columns.iter().zip(&parent.table.key).all(|(a, b)| a.eq_ignore_ascii_case(b));
+        if by_key { Ok(vec![Key(values)]) } else { row::keys_where(&self.db, parent, columns, &values, 2) }
+    }
+
+    /// A parent outside the window: a candidate too, if the remote never had it.
+    fn bring(
+        &self,
+        parent: &Synced,
+        key: &Key,
+        gathered: &mut Gathered,
+        places: &mut HashMap<(i64, Key), usize>,
+        now: Now,
+    ) -> Result<Option<usize>> {
+        let encoded = key.encode();
+        let base = base::read(&self.db, self.era, parent, &encoded)?;
+        if base.is_some_and(|base| base.revision != Revision::NONE) {
+            return Ok(None);
+        }
+        let known = aside::read(&self.db, parent.id, &encoded)?;
+        let since = known.as_ref().and_then(|known| known.since).unwrap_or(now.millis);
+        let named = Named { tab: parent.id, key: key.clone(), seqs: Vec::new(), since, written: since, old: true };
+        let Some(place) = self.consider(named, now, &HashSet::new(), gathered, places)? else { return Ok(None) };
+        if let Some(known) = known
+            && known.standing == Standing::SetAside
+        {
+            gathered.candidates[place].held = ReasonCode::parse(&known.code).or(Some(ReasonCode::RowRefused));
+        }
+        Ok(Some(place))
+    }
+}
+
+/// What a row's foreign keys were at the remote, where it is leaving them.
+fn left_parents(synced: &Synced, base: Option<&base::Base>, difference: &Difference) -> Vec<(String, Vec<u64>)> {
+    let (Some(base), Difference::Gone | Difference::Changed(_)) = (base, difference) else { return Vec::new() };
+    let foreign = synced.table.foreign_keys.iter();
+    foreign
+        .filter_map(|foreign| {
+            let hashes = foreign.columns.iter().map(|name| {
+                let at = synced.table.position(name)?;
+                Some(base.hash_under(synced, at))
+            });
+            Some((foreign.parent.to_ascii_lowercase(), hashes.collect::<Option<Vec<u64>>>()?))
+        })
+        .collect()
+}
+
+/// A parent's delete needs the changes by which its children leave it; a new key needs
+/// the delete of an old one that a collation calls the same.
+fn link_deletes(tables: &BTreeMap<i64, Synced>, gathered: &mut Gathered) {
+    let mut leaving: HashMap<(&str, &[u64]), Vec<usize>> = HashMap::new();
+    let mut deletes: HashMap<(i64, String), usize> = HashMap::new();
+    for (at, candidate) in gathered.candidates.iter().enumerate() {
+        for (parent, hashes) in &candidate.left {
+            leaving.entry((parent, hashes)).or_default().push(at);
+        }
+        if candidate.change.operation == Operation::Delete {
+            deletes.insert((candidate.tab, folded(&candidate.change.key)), at);
+        }
+    }
+    let mut needs: Vec<(usize, usize)> = Vec::new();
+    for (at, candidate) in gathered.candidates.iter().enumerate() {
+        let synced = &tables[&candidate.tab];
+        if candidate.change.operation == Operation::Delete {
+            let name = synced.name().to_ascii_lowercase();
+            let hashes: Vec<u64> = candidate.change.key.0.iter().map(digest::value).collect();
+            let children = leaving.get(&(name.as_str(), hashes.as_slice()));
+            needs.extend(children.into_iter().flatten().filter(|child| **child != at).map(|child| (at, *child)));
+        } else if synced.table.key.iter().any(|name| {
+            synced.table.position(name).is_some_and(|column| synced.table.columns[column].collation.is_some())
+        }) {
+            let old = deletes.get(&(candidate.tab, folded(&candidate.change.key)));
+            needs.extend(old.map(|old| (at, *old)));
+        }
+    }
+    for (at, needed) in needs {
+        gathered.candidates[at].needs.push(needed);
+    }
+}
+
+fn folded(key: &Key) -> String {
+    key.to_text().to_ascii_lowercase()
+}
+
+/// What a log entry's `op` means, for people.
+pub(crate) fn operation_of(op: i64) -> Operation {
+    match op {
+        _ if op == LogOp::Insert as i64 => Operation::Insert,
+        _ if op == LogOp::Delete as i64 => Operation::Delete,
+        _ => Operation::Update,
+    }
+}
