@@ -126,6 +126,7 @@ fn merge(meeting: &Meeting, base: &Row, local: &Row, remote: &Row) -> Merged {
 mod tests {
     use super::*;
     use crate::engine::Chance;
+    use crate::model::Stamp;
 
     const DID: [&str; 4] = ["insert", "update", "delete", "none"];
 
