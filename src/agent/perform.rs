@@ -258,6 +258,7 @@ impl Performer {
             incarnation: self.known.incarnation.clone(),
             number: self.known.batch + 1,
             epoch: self.greeted.as_ref().map(|greeted| greeted.epoch.clone()).unwrap_or_default(),
+            seen: self.store_mut().seen()?,
             changes: chosen.clone().map(|candidate| candidate.change.clone()).collect(),
         };
         let store = self.store.as_mut().expect("BUG: staging is within a cycle");

@@ -31,6 +31,8 @@ pub struct Page {
     pub rows: Vec<RemoteRow>,
     /// Where to go on; saved with the page's last slice.
     pub cursor: Cursor,
+    /// The remote's newest revision when it answered.
+    pub head: Revision,
     /// True while the remote has more for us now.
     pub more: bool,
     /// In a snapshot: the ranges of keys this page speaks for, in `Key::encode` order.

@@ -15,6 +15,7 @@ pub fn push(
     incarnation: &Incarnation,
     batch: i64,
     epoch: &str,
+    seen: Revision,
     changes: &[Change],
     key_names: impl Fn(&str) -> Vec<String>,
 ) -> Push {
@@ -46,6 +47,7 @@ pub fn push(
         incarnation: incarnation.clone(),
         batch,
         epoch: epoch.to_owned(),
+        seen,
         groups,
     }
 }

@@ -84,6 +84,11 @@ pub struct Push {
     /// before; an older number, or other bytes, is 409 `incarnation_over`.
     pub batch: i64,
     pub epoch: String,
+    /// The `Pulled::head` of the last page the sender applied with nothing more to
+    /// come: what others did up to there was known when these changes were made. A
+    /// reference whose parent went, or a child that came, after it is a conflict.
+    #[serde(default)]
+    pub seen: Revision,
     /// In the order to apply.
     pub groups: Vec<ChangeGroup>,
 }

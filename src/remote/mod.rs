@@ -54,6 +54,8 @@ pub struct Batch {
     pub incarnation: Incarnation,
     pub number: i64,
     pub epoch: String,
+    /// The remote's revision up to which this replica knew everything.
+    pub seen: Revision,
     pub changes: Vec<Change>,
 }
 

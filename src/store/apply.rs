@@ -96,6 +96,9 @@ impl Store {
             writer.finish_slice(tally, manner, last && !incoming.page.more)?;
             if last {
                 writer.set_cursor(&incoming.page.cursor)?;
+                if !incoming.page.more {
+                    writer.set_seen(incoming.page.head)?;
+                }
             }
             applied.done = last;
             Ok((applied, from, next))

@@ -86,24 +86,23 @@ pub(crate) fn views(key_columns: usize) -> String {
     )
 }
 
-/// One value as JSON text, in plain SQL: SQLite 3.24 may have been built without JSON.
+/// One value as JSON text, in plain SQL: SQLite 3.24 may have been built without JSON,
+/// and parses expressions only to a modest depth. Control characters, which are rare in
+/// a key, are spelled one letter at a time.
 fn json_text(column: &str) -> String {
-    let mut text = format!("replace(replace({column}, '\\', '\\\\'), '\"', '\\\"')");
-    let plain = text.clone();
-    for code in 1..32u8 {
-        let escape = match code {
-            8 => "\\b".to_owned(),
-            9 => "\\t".to_owned(),
-            10 => "\\n".to_owned(),
-            12 => "\\f".to_owned(),
-            13 => "\\r".to_owned(),
-            _ => format!("\\u{code:04x}"),
-        };
-        text = format!("replace({text}, char({code}), '{escape}')");
-    }
-    format!(
-        "CASE typeof({column}) WHEN 'text' THEN '\"' || CASE WHEN {column} GLOB '*[' || char(1) || '-' || char(31) || ']*' \
-         THEN {text} ELSE {plain} END || '\"' WHEN 'blob' THEN '{{\"blob\":\"' || lower(hex({column})) || '\"}}' \
-         WHEN 'null' THEN 'null' ELSE CAST({column} AS TEXT) END"
-    )
+    const TEXT: &str = r#"CASE typeof(@)
+        WHEN 'text' THEN '"' || CASE WHEN @ GLOB '*[' || char(1) || '-' || char(31) || ']*'
+            THEN (WITH RECURSIVE spelled(place, text) AS (SELECT 1, '' UNION ALL
+                SELECT place + 1, text || CASE unicode(substr(@, place, 1))
+                    WHEN 8 THEN '\b' WHEN 9 THEN '\t' WHEN 10 THEN '\n' WHEN 12 THEN '\f' WHEN 13 THEN '\r'
+                    WHEN 34 THEN '\"' WHEN 92 THEN '\\'
+                    ELSE CASE WHEN unicode(substr(@, place, 1)) < 32 THEN printf('\u%04x', unicode(substr(@, place, 1)))
+                        ELSE substr(@, place, 1) END END
+                FROM spelled WHERE place <= length(@))
+                SELECT text FROM spelled ORDER BY place DESC LIMIT 1)
+            ELSE replace(replace(@, '\', '\\'), '"', '\"') END || '"'
+        WHEN 'blob' THEN '{"blob":"' || lower(hex(@)) || '"}'
+        WHEN 'null' THEN 'null'
+        ELSE CAST(@ AS TEXT) END"#;
+    TEXT.replace('@', column)
 }

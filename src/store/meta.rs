@@ -4,7 +4,7 @@ use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension, ToSql};
 
 use super::{Result, Store, Writer};
-use crate::model::{Cursor, Incarnation};
+use crate::model::{Cursor, Incarnation, Revision};
 
 pub(crate) fn get<T: FromSql>(db: &Connection, name: &str) -> rusqlite::Result<Option<T>> {
     db.prepare_cached("SELECT value FROM _homing_meta WHERE name = ?")?
@@ -92,6 +92,14 @@ impl Store {
         Ok(get(&self.db, name)?)
     }
 
+    /// The remote's revision up to which everything is known and stands here: a parked
+    /// row does not.
+    pub fn seen(&self) -> Result<Revision> {
+        let parked: Option<i64> = self.db.query_row("SELECT min(rev) FROM _homing_parked", [], |row| row.get(0))?;
+        let seen = super::base::current(self.era, get(&self.db, "seen")?.unwrap_or(0));
+        Ok(parked.map_or(seen, |parked| seen.min(Revision(parked - 1))))
+    }
+
     pub fn checkpoint(&self) -> Result<Option<Cursor>> {
         Ok(get(&self.db, "cursor")?.map(Cursor))
     }
@@ -100,5 +108,9 @@ impl Store {
 impl Writer<'_> {
     pub(crate) fn set_cursor(&self, cursor: &Cursor) -> Result<()> {
         Ok(set(self.db, "cursor", &cursor.0)?)
+    }
+
+    pub(crate) fn set_seen(&self, head: Revision) -> Result<()> {
+        Ok(set(self.db, "seen", super::base::stored(self.era, head))?)
     }
 }

@@ -158,3 +158,17 @@ pub(crate) fn keys_where(
     }
     Ok(found)
 }
+
+/// Keys of other rows that hold a value `row` needs for itself alone.
+pub(crate) fn holders(db: &Connection, synced: &Synced, row: &Row) -> Result<Vec<Key>> {
+    let own = synced.key_of(row);
+    let sets = synced.table.unique.iter().map(|unique| &unique.columns).chain(std::iter::once(&synced.table.key));
+    let mut found = Vec::new();
+    for columns in sets {
+        let value = |name: &String| synced.table.position(name).map(|at| row[at].clone());
+        let Some(values) = columns.iter().map(value).collect::<Option<Row>>() else { continue };
+        let keys = keys_where(db, synced, columns, &values, 20)?;
+        found.extend(keys.into_iter().filter(|key| *key != own));
+    }
+    Ok(found)
+}

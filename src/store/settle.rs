@@ -146,7 +146,10 @@ impl Writer<'_> {
             }
             (ConflictKind::ForeignKey, _) => self.lost_parent(&met, manner, settled),
             (_, Some(remote)) => {
-                let taken = self.take(remote, manner)?;
+                let mut taken = self.take(remote, manner)?;
+                if matches!(taken, Taken::Blocked(..)) && self.make_room(met.synced, remote, manner, settled)? {
+                    taken = self.take(remote, manner)?;
+                }
                 if let Taken::Blocked(code, text) = taken {
                     return self.again(met.synced, met.row, code.word(), &text, manner.now, settled);
                 }
@@ -168,6 +171,28 @@ impl Writer<'_> {
                 settled,
             ),
         }
+    }
+
+    /// The remote's version won and cannot be written, since rows here hold its unique
+    /// values. Those that the remote never had give way, into the ledger. True when any
+    /// did; the others have their own turn at the remote.
+    fn make_room(
+        &mut self,
+        synced: &Synced,
+        remote: &RemoteRow,
+        manner: Manner,
+        settled: &mut Settled,
+    ) -> Result<bool> {
+        let Some(row) = self.fitted(synced, remote) else { return Ok(false) };
+        let mut made = false;
+        for key in row::holders(self.db, synced, &row)? {
+            if self.base(synced, &key.encode())?.is_none() {
+                let note = format!("{} {} at the remote holds a value that must be unique", synced.name(), remote.key);
+                self.revert(synced, &key, None, ConflictKind::Unique, &note, manner, settled)?;
+                made = true;
+            }
+        }
+        Ok(made)
     }
 
     /// Another row at the remote holds a value that must be unique. Where that row is

@@ -81,12 +81,7 @@ impl Writer<'_> {
         }
         match &sides.base {
             None if sides.local.is_none() => self.follow(synced, remote, &sides, manner),
-            Some(base) if unchanged(synced, sides.local.as_ref(), base) => {
-                if base.revision == Revision::NONE && remote.stamp < base.stamp {
-                    // The remote lost what it had of this row; ours is newer and goes again.
-                    self.stand(synced, remote, &sides, manner.now)?;
-                    return Ok(Taken::Conflict { pending: true });
-                }
+            Some(base) if base.revision != Revision::NONE && unchanged(synced, sides.local.as_ref(), base) => {
                 self.follow(synced, remote, &sides, manner)
             }
             _ => self.meet(synced, remote, &sides, manner),
@@ -118,7 +113,10 @@ impl Writer<'_> {
 
     /// Two versions that differ: the judge decides, the ledger remembers.
     fn meet(&mut self, synced: &Synced, remote: &RemoteRow, sides: &Sides, manner: Manner) -> Result<Taken> {
-        let resolution = self.judged(synced, remote, sides, manner)?;
+        let resolution = match &sides.base {
+            Some(base) if base.revision == Revision::NONE && remote.stamp < base.stamp => lost_there(sides),
+            _ => self.judged(synced, remote, sides, manner)?,
+        };
         let (result, pending) = match &resolution.verdict {
             Verdict::TakeRemote => {
                 if let Some(blocked) = self.references(synced, remote, sides, manner)? {
@@ -316,6 +314,11 @@ impl Writer<'_> {
         Ok(true)
     }
 
+    /// The remote's version under the local columns; `None` for a tombstone.
+    pub(crate) fn fitted(&self, synced: &Synced, remote: &RemoteRow) -> Option<Row> {
+        fit(synced, remote, None).0
+    }
+
     /// Writes the remote's version over the local row, whatever that is, and takes it
     /// as the base.
     pub(crate) fn restore(&mut self, synced: &Synced, remote: &RemoteRow, local: &Row) -> Result<Option<Obstacle>> {
@@ -392,6 +395,18 @@ fn fit(synced: &Synced, remote: &RemoteRow, local: Option<&Row>) -> (Option<Row>
         })
         .collect();
     (Some(row), spoken)
+}
+
+/// The remote began a new log and has an older version than it once acknowledged: what
+/// it lost is sent again, whatever the table's rule, and its own version is kept.
+fn lost_there(sides: &Sides) -> Resolution {
+    Resolution {
+        kind: if sides.remote.is_some() { ConflictKind::UpdateUpdate } else { ConflictKind::UpdateDelete },
+        verdict: Verdict::KeepLocal,
+        record: true,
+        settled_by: Some(Settler::Rule),
+        note: "the remote was restored and lost this version, which it once had: it is sent again".to_owned(),
+    }
 }
 
 /// True when the row is as its base says, whatever epoch the base is of.

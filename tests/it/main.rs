@@ -1,1 +1,9 @@
+//! Tests with real processes, sockets and files.
+
+mod cli;
+mod floors;
+mod house;
+mod hub;
+mod ipc;
 mod remote;
+mod units;

@@ -41,33 +41,45 @@ impl Connection {
         let (packing, body) = packed(question);
         let patience = self.timeout() + Duration::from_secs(body.len() as u64 / UP_BYTES_PER_SECOND_MIN);
         let client = self.client()?;
-        let token = self.tokens.current().await?;
-        let request = |token: Option<&Token>| {
-            let mut request = client
+        let request = || {
+            let request = client
                 .post(self.place(place))
                 .header(CONTENT_TYPE, "application/json")
                 .header(ACCEPT_ENCODING, "zstd, gzip")
                 .body(body.clone());
-            if packing != Packing::Plain {
-                request = request.header(CONTENT_ENCODING, packing.word());
+            match packing {
+                Packing::Plain => request,
+                _ => request.header(CONTENT_ENCODING, packing.word()),
             }
-            signed(request, token)
         };
-        let mut response = self.head(request(token.as_ref()), body.len(), patience).await?;
-        if response.status() == StatusCode::UNAUTHORIZED
-            && let Some(refused) = &token
-            && let Some(renewed) = self.tokens.renewed(refused).await?
-        {
-            response = self.head(request(Some(&renewed)), body.len(), patience).await?;
-        }
+        let response = self.signed_in(request, body.len(), patience).await?;
         if response.status() != StatusCode::OK {
             return Err(self.refusal(response).await);
         }
         self.body(response, answer_bytes_max).await
     }
 
-    /// Sends a request and waits for the head of a hub's answer.
-    pub async fn head(&self, request: RequestBuilder, body_bytes: usize, patience: Duration) -> Result<Response> {
+    /// Sends a request with the token, and once more with another where the first was
+    /// refused and another is to be had. The answer's head may still be a refusal.
+    pub async fn signed_in(
+        &self,
+        request: impl Fn() -> RequestBuilder,
+        body_bytes: usize,
+        patience: Duration,
+    ) -> Result<Response> {
+        let token = self.tokens.current().await?;
+        let response = self.head(signed(request(), token.as_ref()), body_bytes, patience).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Some(refused) = &token
+            && let Some(renewed) = self.tokens.renewed(refused).await?
+        {
+            return self.head(signed(request(), Some(&renewed)), body_bytes, patience).await;
+        }
+        Ok(response)
+    }
+
+    /// Waits for the head of a hub's answer; anybody else's is a fault.
+    async fn head(&self, request: RequestBuilder, body_bytes: usize, patience: Duration) -> Result<Response> {
         self.count(body_bytes, 0);
         let response = match timeout(patience, request.send()).await {
             Err(_) => return Err(fault::timeout(self.host(), patience, "did not answer").into()),
@@ -139,7 +151,7 @@ impl Connection {
 }
 
 /// The request with what every request to a hub carries.
-pub fn signed(request: RequestBuilder, token: Option<&Token>) -> RequestBuilder {
+fn signed(request: RequestBuilder, token: Option<&Token>) -> RequestBuilder {
     let request = request.header(protocol::HEADER, protocol::VERSION);
     match token {
         Some(token) => request.header(AUTHORIZATION, token.bearer()),
@@ -147,7 +159,7 @@ pub fn signed(request: RequestBuilder, token: Option<&Token>) -> RequestBuilder 
     }
 }
 
-pub fn named_time(headers: &HeaderMap) -> Option<i64> {
+fn named_time(headers: &HeaderMap) -> Option<i64> {
     let value = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?;
     retry_after::parse(value, std::time::SystemTime::now())
 }

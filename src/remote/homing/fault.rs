@@ -104,7 +104,8 @@ pub fn version(host: &str, theirs: Option<u32>) -> Fault {
 /// A 200 that breaks the protocol. `what`: "unreadable at line 1, column 4".
 pub fn rubbish(host: &str, what: &str) -> Fault {
     let text = format!("the answer of {host} cannot be used: {what}; nothing of it was taken, and {KEPT}");
-    let next = "tried again by itself; if it lasts, run `homing conformance` against the hub";
+    let next =
+        "tried again by itself; if it lasts, the hub or something before it has a defect: report it with this text";
     Fault::new(FaultKind::Protocol, ReasonCode::ProtocolError, text, next)
 }
 

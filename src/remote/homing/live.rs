@@ -17,7 +17,6 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::connection::{Connection, Shared};
 use super::events::Events;
-use super::exchange::signed;
 use super::fault;
 use crate::model::Fault;
 use crate::remote::{Hint, Listening, RemoteError};
@@ -76,19 +75,12 @@ async fn keep_open(connection: &Connection, hear: &Hear) {
 /// Asks for the channel; `Ok` once the hub has begun to answer.
 async fn open(connection: &Connection) -> Result<Response, RemoteError> {
     let client = connection.client()?;
-    let token = connection.tokens.current().await?;
-    let request = |token| {
+    let request = || {
         let mut place = connection.place("live");
         place.query_pairs_mut().append_pair("device", connection.device());
-        signed(client.get(place).header(ACCEPT, "text/event-stream"), token)
+        client.get(place).header(ACCEPT, "text/event-stream")
     };
-    let mut response = connection.head(request(token.as_ref()), 0, connection.timeout()).await?;
-    if response.status() == StatusCode::UNAUTHORIZED
-        && let Some(refused) = &token
-        && let Some(renewed) = connection.tokens.renewed(refused).await?
-    {
-        response = connection.head(request(Some(&renewed)), 0, connection.timeout()).await?;
-    }
+    let response = connection.signed_in(request, 0, connection.timeout()).await?;
     if response.status() != StatusCode::OK {
         return Err(connection.refusal(response).await);
     }

@@ -123,7 +123,15 @@ impl Remote for HomingRemote {
     }
 
     fn encode(&self, batch: &Batch, key_names: &dyn Fn(&str) -> Vec<String>) -> Vec<u8> {
-        let push = body::push(&batch.device, &batch.incarnation, batch.number, &batch.epoch, &batch.changes, key_names);
+        let push = body::push(
+            &batch.device,
+            &batch.incarnation,
+            batch.number,
+            &batch.epoch,
+            batch.seen,
+            &batch.changes,
+            key_names,
+        );
         serde_json::to_vec(&push).expect("BUG: a push is always JSON")
     }
 

@@ -1,0 +1,301 @@
+//! `homing conflicts`: the ledger, one conflict by column, and settling one.
+//!
+//! Every side is named, and what a side changed is marked with `*`, so that nothing
+//! depends on colour.
+
+use std::collections::BTreeMap;
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::Value as Json;
+
+use super::context::{Context, Paint, now};
+use super::exit::Exit;
+use super::failure::Failure;
+use super::table::Table;
+use super::words;
+use crate::ipc::answer::Conflicts;
+use crate::ipc::{ClientError, Request, method};
+use crate::model::ReasonCode;
+use crate::model::status::ConflictEntry;
+use crate::model::text::printable;
+
+/// One entry of `homing.conflicts/1` as a document of its own.
+const CONFLICT: &str = "homing.conflict/1";
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The ledger, newest first.
+    List {
+        /// Only this replica.
+        name: Option<String>,
+        /// Only what waits for a person.
+        #[arg(long)]
+        open: bool,
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
+    },
+    /// One conflict, column by column.
+    Show {
+        id: i64,
+        /// The replica, where several have a conflict of this number.
+        #[arg(long, value_name = "NAME")]
+        replica: Option<String>,
+    },
+    /// Settle a conflict.
+    Resolve {
+        id: i64,
+        #[arg(long, value_name = "NAME")]
+        replica: Option<String>,
+        /// Which version to keep.
+        #[arg(long, required_unless_present = "set")]
+        take: Option<Take>,
+        /// A column's value, as JSON or as plain text.
+        #[arg(long, value_name = "COLUMN=VALUE", value_parser = column_value)]
+        set: Vec<(String, Json)>,
+    },
+    /// Take a settled conflict back.
+    Undo {
+        id: i64,
+        #[arg(long, value_name = "NAME")]
+        replica: Option<String>,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Take {
+    Local,
+    Remote,
+    Merged,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    match args.command {
+        Command::List { name, open, limit } => {
+            let request = method::ConflictsList { replica: name, open: open.then_some(true), limit: Some(limit) };
+            let conflicts: Conflicts = context.connect()?.call(request)?;
+            context.show(&conflicts, |conflicts| render(conflicts, &context.paint, context.width, now()))?;
+        }
+        Command::Show { id, replica } => {
+            let conflict: ConflictEntry = context.connect()?.call(method::ConflictsGet { id, replica })?;
+            context.show_as(CONFLICT, &conflict, |conflict| sides(conflict, &context.paint, now()))?;
+        }
+        Command::Resolve { id, replica, take, set } => {
+            let take = take.map(|take| match take {
+                Take::Local => method::Side::Local,
+                Take::Remote => method::Side::Remote,
+                Take::Merged => method::Side::Merged,
+            });
+            let set = (!set.is_empty()).then(|| set.into_iter().collect::<BTreeMap<_, _>>());
+            settle(method::ConflictsResolve { id, replica, take, set }.into(), context)?;
+        }
+        Command::Undo { id, replica } => settle(method::ConflictsUndo { id, replica }.into(), context)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn settle(request: Request, context: &Context) -> Result<(), Failure> {
+    match context.connect()?.call::<ConflictEntry>(request) {
+        Ok(conflict) => context.show_as(CONFLICT, &conflict, |conflict| sides(conflict, &context.paint, now())),
+        // Not a matter of permissions: this agent cannot do it.
+        Err(ClientError::Refused(error)) if error.reason == ReasonCode::NotAllowed => {
+            let failure = Failure::from(ClientError::Refused(error));
+            Err(Failure { exit: Exit::Failed, ..failure }.kept("every side of the conflict is in the ledger"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn column_value(typed: &str) -> Result<(String, Json), String> {
+    let (column, value) = typed.split_once('=').ok_or("expected COLUMN=VALUE")?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Json::String(value.to_owned()));
+    Ok((column.to_owned(), value))
+}
+
+fn render(conflicts: &Conflicts, paint: &Paint, width: usize, now: i64) -> String {
+    if conflicts.conflicts.is_empty() {
+        return "no conflicts\n".to_owned();
+    }
+    let mut table = Table::new(&[">id", "replica", "table", "key", "what met", "settled", "when"]);
+    for conflict in &conflicts.conflicts {
+        table.row(vec![
+            conflict.id.to_string(),
+            conflict.replica.clone(),
+            conflict.table.clone(),
+            conflict.key.clone(),
+            kind_words(&conflict.kind).to_owned(),
+            settled_words(conflict),
+            words::moment(conflict.at, now),
+        ]);
+    }
+    let mut out = table.render(paint, width);
+    if conflicts.more {
+        out.push_str("there are more; see them with a larger --limit\n");
+    }
+    out
+}
+
+fn sides(conflict: &ConflictEntry, paint: &Paint, now: i64) -> String {
+    let mut out = format!(
+        "conflict {} in {}: {} {}, {}, {}\n{}\n",
+        conflict.id,
+        printable(&conflict.replica),
+        paint.strong(&printable(&conflict.table)),
+        paint.strong(&printable(&conflict.key)),
+        kind_words(&conflict.kind),
+        words::moment(conflict.at, now),
+        settled_words(conflict),
+    );
+    if !conflict.note.is_empty() {
+        out.push_str(&format!("{}\n", printable(&conflict.note)));
+    }
+    let theirs = match conflict.remote_device.as_str() {
+        "" => "theirs".to_owned(),
+        device => format!("theirs ({})", printable(device)),
+    };
+    let named = [
+        ("base", &conflict.base),
+        ("mine", &conflict.local),
+        (theirs.as_str(), &conflict.remote),
+        ("result", &conflict.result),
+    ];
+    for (name, _) in named.iter().filter(|(name, side)| side.is_none() && *name != "result") {
+        out.push_str(&format!("{name}: {}\n", if *name == "base" { "not known" } else { "the row is deleted" }));
+    }
+    let label_width = named.iter().map(|(name, _)| super::table::width(name)).max().unwrap_or(0);
+    let mut unchanged = Vec::new();
+    for column in columns(conflict) {
+        let value = |side: &Option<Json>| side.as_ref().and_then(|side| side.get(&column)).cloned();
+        let base = value(&conflict.base);
+        let values: Vec<Option<Json>> = named.iter().map(|(_, side)| value(side)).collect();
+        if conflict.base.is_some() && values.iter().flatten().all(|one| Some(one) == base.as_ref()) {
+            unchanged.push(printable(&column));
+            continue;
+        }
+        out.push_str(&format!("\n{}\n", paint.strong(&printable(&column))));
+        for (at, ((name, _), value)) in named.iter().zip(&values).enumerate() {
+            let Some(value) = value else { continue };
+            let changed = (at == 1 || at == 2) && conflict.base.is_some() && Some(value) != base.as_ref();
+            let space = " ".repeat(label_width - super::table::width(name));
+            let (star, shown) = if changed { ("*", paint.waiting(&shown(value))) } else { (" ", shown(value)) };
+            out.push_str(&format!("  {}{space} {star} {shown}\n", paint.dim(name)));
+        }
+    }
+    if !unchanged.is_empty() {
+        out.push_str(&format!("\n{} {}\n", paint.dim("the same everywhere:"), unchanged.join(", ")));
+    }
+    out
+}
+
+/// Every column that any side has, in the order the sides list them.
+fn columns(conflict: &ConflictEntry) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for side in [&conflict.base, &conflict.local, &conflict.remote, &conflict.result].into_iter().flatten() {
+        for name in side.as_object().into_iter().flat_map(|object| object.keys()) {
+            if !out.contains(name) {
+                out.push(name.clone());
+            }
+        }
+    }
+    out
+}
+
+/// Text without its quotes; everything else as JSON.
+fn shown(value: &Json) -> String {
+    match value {
+        Json::String(text) => printable(text),
+        Json::Null => "(none)".to_owned(),
+        other => printable(&other.to_string()),
+    }
+}
+
+fn kind_words(kind: &str) -> &str {
+    match kind {
+        "update_update" => "changed on both sides",
+        "update_delete" => "changed here, deleted there",
+        "delete_update" => "deleted here, changed there",
+        "insert_insert" => "made on both sides",
+        "key_change" => "the key was changed",
+        "unique" => "a value that must be unique is taken",
+        "foreign_key" => "refers to a row that is gone",
+        other => other,
+    }
+}
+
+fn settled_words(conflict: &ConflictEntry) -> String {
+    match conflict.settled_by.as_deref() {
+        Some("rule") => format!("settled by {}", printable(&conflict.strategy)),
+        Some("person") => "settled by a person".to_owned(),
+        _ => "waits for you".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipc::answer;
+    use serde_json::json;
+
+    fn conflict() -> ConflictEntry {
+        ConflictEntry {
+            id: 12,
+            replica: "notes".into(),
+            table: "tasks".into(),
+            key: r#"["7"]"#.into(),
+            kind: "update_update".into(),
+            strategy: "latest_timestamp".into(),
+            base: Some(json!({"id": "7", "title": "Buy milk", "done": 0})),
+            local: Some(json!({"id": "7", "title": "Buy bread", "done": 0})),
+            remote: Some(json!({"id": "7", "title": "Buy eggs", "done": 1})),
+            result: Some(json!({"id": "7", "title": "Buy eggs", "done": 1})),
+            settled_by: Some("rule".into()),
+            at: 0,
+            remote_device: "ada-phone".into(),
+            note: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_conflict_is_readable_without_colour() {
+        let text = sides(&conflict(), &Paint::plain(), 180_000);
+        assert!(text.starts_with(
+            "conflict 12 in notes: tasks [\"7\"], changed on both sides, 3 min ago\nsettled by latest_timestamp\n"
+        ));
+        assert!(text.contains(
+            "\ntitle\n  base                 Buy milk\n  mine               * Buy bread\n  \
+             theirs (ada-phone) * Buy eggs\n  result               Buy eggs\n"
+        ));
+        assert!(text.ends_with("\nthe same everywhere: id\n"), "{text}");
+    }
+
+    #[test]
+    fn a_deleted_side_is_said_in_words() {
+        let gone = ConflictEntry { remote: None, result: None, settled_by: None, ..conflict() };
+        let text = sides(&ConflictEntry { kind: "update_delete".into(), ..gone }, &Paint::plain(), 0);
+        assert!(text.contains("changed here, deleted there"), "{text}");
+        assert!(text.contains("waits for you\ntheirs (ada-phone): the row is deleted\n"), "{text}");
+    }
+
+    #[test]
+    fn the_ledger_is_a_table() {
+        let ledger = Conflicts { schema: answer::CONFLICTS.into(), conflicts: vec![conflict()], more: false };
+        let text = render(&ledger, &Paint::plain(), usize::MAX, 180_000);
+        assert_eq!(
+            text.lines().nth(1),
+            Some("12  notes    tasks  [\"7\"]  changed on both sides  settled by latest_timestamp  3 min ago")
+        );
+    }
+
+    #[test]
+    fn a_typed_value_is_json_or_text() {
+        assert_eq!(column_value("done=1"), Ok(("done".into(), json!(1))));
+        assert_eq!(column_value("title=a=b"), Ok(("title".into(), json!("a=b"))));
+        assert!(column_value("title").is_err());
+    }
+}

@@ -1,0 +1,198 @@
+//! A pull: one page, from nothing by snapshot and then by the log.
+//!
+//! Head and rows are read in one read transaction, so a page never ends past a
+//! revision whose row it could not see. A snapshot goes table by table, parents first,
+//! each in the order of encoded keys; the log from the revision at which it began
+//! follows, and brings whatever was changed behind the snapshot's back.
+
+use rusqlite::{Connection, params};
+
+use super::cursor::{Cursor, Snapshot};
+use super::schema::{Schema, Shape};
+use super::scope::Scope;
+use super::{device, layout, look};
+use crate::hub::error::{HubError, Result};
+use crate::hub::store::Who;
+use crate::model::{Key, Revision, Row, Stamp, Value, text};
+use crate::protocol::{Pull, Pulled, RowGroup, VERSION, WireEntry, WireSpan};
+
+const ROWS_MAX: usize = 20_000;
+const BYTES_MAX: usize = 16 << 20;
+
+pub(super) fn pull(scope: &mut Scope, who: &Who, request: &Pull, now: i64) -> Result<Pulled> {
+    if request.protocol != VERSION {
+        return Err(HubError::Version(request.protocol));
+    }
+    device::check_names(&request.incarnation, &request.device)?;
+    scope.settle_if_needed(now)?;
+    let me = device::find(&scope.db, who, &request.incarnation)?;
+    if let Some(id) = me {
+        scope.seen.insert(id, now);
+    }
+    let tx = scope.db.unchecked_transaction()?;
+    let head = layout::number(&tx, "head")?;
+    let cursor = match &request.cursor {
+        Some(written) => checked(&tx, &scope.epoch, head, Cursor::read(written).ok_or(HubError::CursorOver)?)?,
+        None => begin(&tx, &scope.schema, &scope.epoch, head)?,
+    };
+    let rows_max = request.rows_max.clamp(1, ROWS_MAX);
+    let mut page = Page { rows_left: rows_max, bytes_left: request.bytes_max.clamp(1, BYTES_MAX), groups: Vec::new() };
+    let mut covers = Vec::new();
+    let next = match cursor.snapshot {
+        Some(place) => snapshot(&tx, &scope.schema, cursor.rev, place, &mut page, &mut covers)?,
+        None => (log(&tx, &scope.schema, me, cursor.rev, head, &mut page)?, None),
+    };
+    let (rev, place) = next;
+    let more = place.is_some() || rev < head;
+    Ok(Pulled {
+        protocol: VERSION,
+        epoch: scope.epoch.clone(),
+        head: Revision(head),
+        time: now,
+        rows_left: place.as_ref().map(|place| place.left).or((!covers.is_empty()).then_some(0)),
+        cursor: Cursor { epoch: scope.epoch.clone(), rev, snapshot: place }.write(),
+        more,
+        covers,
+        groups: page.groups,
+    })
+}
+
+/// A cursor must be of this epoch, not ahead of its log, and not behind its memory.
+fn checked(db: &Connection, epoch: &str, head: i64, cursor: Cursor) -> Result<Cursor> {
+    if cursor.epoch != epoch || cursor.rev > head {
+        return Err(HubError::EpochOver("the cursor belongs to another epoch of this hub".to_owned()));
+    }
+    if cursor.rev < layout::number(db, "pruned")? {
+        return Err(HubError::CursorOver);
+    }
+    Ok(cursor)
+}
+
+fn begin(db: &Connection, schema: &Schema, epoch: &str, head: i64) -> Result<Cursor> {
+    let tables = schema.parents_first();
+    let mut left: u64 = 0;
+    for id in &tables {
+        let sql = "SELECT count(*) FROM _hub_row WHERE tab = ? AND op <> 3";
+        left += db.prepare_cached(sql)?.query_row([id], |row| row.get::<_, i64>(0))? as u64;
+    }
+    let snapshot = (!tables.is_empty()).then_some(Snapshot { left, tables, key: None });
+    Ok(Cursor { epoch: epoch.to_owned(), rev: head, snapshot })
+}
+
+/// Fills the page from `place` on; where to go on, and that it is over at `None`.
+fn snapshot(
+    db: &Connection,
+    schema: &Schema,
+    rev: i64,
+    mut place: Snapshot,
+    page: &mut Page,
+    covers: &mut Vec<WireSpan>,
+) -> Result<(i64, Option<Snapshot>)> {
+    while let Some(id) = place.tables.first().copied() {
+        let Some(shape) = schema.numbered(id) else {
+            place.tables.remove(0);
+            place.key = None;
+            continue;
+        };
+        let from = place.key.as_deref().map(text::hex);
+        let ended = table(db, shape, &mut place, page)?;
+        let to = if ended { None } else { place.key.as_deref().map(text::hex) };
+        if ended || from != to {
+            covers.push(WireSpan { table: shape.table.name.clone(), from, to });
+        }
+        if !ended {
+            return Ok((rev, Some(place)));
+        }
+        place.tables.remove(0);
+        place.key = None;
+    }
+    Ok((rev, None))
+}
+
+/// One table from `place.key` on; true when its end was reached.
+fn table(db: &Connection, shape: &Shape, place: &mut Snapshot, page: &mut Page) -> Result<bool> {
+    let sql = "SELECT key, rev, stamp, origin FROM _hub_row WHERE tab = ? AND key > ? AND op <> 3 ORDER BY key";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut entries = statement.query(params![shape.id, place.key.clone().unwrap_or_default()])?;
+    while let Some(entry) = entries.next()? {
+        if page.is_full() {
+            return Ok(false);
+        }
+        let bytes: Vec<u8> = entry.get(0)?;
+        let key = Key::decode(&bytes).ok_or_else(|| HubError::Damaged("a key in _hub_row is not one".to_owned()))?;
+        place.key = Some(bytes);
+        place.left = place.left.saturating_sub(1);
+        if let Some(row) = shape.read(db, &key)? {
+            let device = look::device_name(db, entry.get(3)?)?;
+            page.add(shape, false, entry.get(1)?, Stamp(entry.get(2)?), device, row);
+        }
+    }
+    Ok(true)
+}
+
+/// Fills the page from the log after `rev`; the revision it reaches.
+fn log(db: &Connection, schema: &Schema, me: Option<i64>, rev: i64, head: i64, page: &mut Page) -> Result<i64> {
+    let sql = "SELECT tab, key, rev, op, stamp, origin FROM _hub_row INDEXED BY _hub_row_rev \
+               WHERE rev > ? AND (origin <> ? OR echo) ORDER BY rev";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut entries = statement.query(params![rev, me.unwrap_or(-1)])?;
+    let mut reached = rev;
+    while let Some(entry) = entries.next()? {
+        if page.is_full() {
+            return Ok(reached);
+        }
+        reached = entry.get(2)?;
+        let Some(shape) = schema.numbered(entry.get(0)?) else { continue };
+        let key = Key::decode(&entry.get::<_, Vec<u8>>(1)?)
+            .ok_or_else(|| HubError::Damaged("a key in _hub_row is not one".to_owned()))?;
+        let gone = entry.get::<_, i64>(3)? == layout::DELETE;
+        let row = if gone { Some(key.0) } else { shape.read(db, &key)? };
+        if let Some(row) = row {
+            let device = look::device_name(db, entry.get(5)?)?;
+            page.add(shape, gone, reached, Stamp(entry.get(4)?), device, row);
+        }
+    }
+    Ok(head)
+}
+
+/// A page as it fills: neighbouring rows of one table share a header.
+struct Page {
+    rows_left: usize,
+    bytes_left: usize,
+    groups: Vec<RowGroup>,
+}
+
+impl Page {
+    fn is_full(&self) -> bool {
+        self.rows_left == 0 || self.bytes_left == 0
+    }
+
+    fn add(&mut self, shape: &Shape, delete: bool, rev: i64, stamp: Stamp, device: String, values: Row) {
+        self.rows_left -= 1;
+        let weight = 32 + values.iter().map(Value::weight).sum::<usize>();
+        self.bytes_left = self.bytes_left.saturating_sub(weight);
+        let name = &shape.table.name;
+        if self.groups.last().is_none_or(|group| group.table != *name || group.delete != delete) {
+            let key = shape.key_names().to_vec();
+            let columns = if delete { key.clone() } else { shape.names.clone() };
+            self.groups.push(RowGroup {
+                table: name.clone(),
+                columns,
+                key,
+                delete,
+                devices: Vec::new(),
+                rows: Vec::new(),
+            });
+        }
+        let group = self.groups.last_mut().expect("BUG: a group was just pushed");
+        let device = match group.devices.iter().position(|known| *known == device) {
+            _ if device.is_empty() => -1,
+            Some(at) => at as i64,
+            None => {
+                group.devices.push(device);
+                group.devices.len() as i64 - 1
+            }
+        };
+        group.rows.push(WireEntry { revision: Revision(rev), stamp, device, values });
+    }
+}

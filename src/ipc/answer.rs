@@ -1,0 +1,142 @@
+//! What the methods answer, beside the shapes in `model::status`.
+//!
+//! Every answer that a command prints as a document says which in `schema`. Answers may
+//! grow; a client ignores what it does not know. These are what goes over the socket and
+//! nothing else: the agent fills them, the commands read them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::model::Reason;
+use crate::model::status::{ConflictEntry, HistoryEntry, QueueEntry, TableCheck};
+
+pub const API: u32 = 1;
+/// Grows by one with each addition.
+pub const API_MINOR: u32 = 0;
+
+pub const STATUS: &str = "homing.status/1";
+pub const QUEUE: &str = "homing.queue/1";
+pub const CONFLICTS: &str = "homing.conflicts/1";
+pub const HISTORY: &str = "homing.history/1";
+pub const EXPLAIN: &str = "homing.explain/1";
+pub const PLAN: &str = "homing.plan/1";
+pub const SYNC: &str = "homing.sync/1";
+pub const VERIFY: &str = "homing.verify/1";
+pub const REPLICAS: &str = "homing.replicas/1";
+
+/// `system.hello`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    pub api: u32,
+    pub minor: u32,
+    /// The agent's version.
+    pub daemon: String,
+    pub capabilities: Vec<String>,
+}
+
+/// `events.subscribe`. Events follow as notifications, from `seq` + 1 on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Subscribed {
+    /// The newest event the snapshot covers.
+    pub seq: u64,
+    pub topics: Vec<super::Topic>,
+    /// How many events between `since` and now are no longer kept; null where `since`
+    /// is not known here, or was not asked for.
+    pub missed: Option<u64>,
+    pub snapshot: Json,
+}
+
+/// `homing.replicas/1`: which replicas a call was about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Replicas {
+    pub schema: String,
+    pub replicas: Vec<ReplicaEntry>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaEntry {
+    pub name: String,
+    pub database: String,
+    /// The remote's URL; never a token.
+    pub remote: String,
+    pub attached: bool,
+}
+
+/// `homing.sync/1`: how each replica ended up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sync {
+    pub schema: String,
+    pub replicas: Vec<SyncOutcome>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SyncOutcome {
+    pub replica: String,
+    /// Everything written before the call is at the remote, and what was there is here.
+    pub in_step: bool,
+    pub set_aside: u64,
+    /// Conflicts that wait for a person.
+    pub conflicts: u64,
+    /// Why it is not in step.
+    pub reason: Option<Reason>,
+}
+
+/// `homing.queue/1`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Queue {
+    pub schema: String,
+    pub changes: Vec<QueueEntry>,
+    /// True when there are more than `limit` let through.
+    #[serde(default)]
+    pub more: bool,
+}
+
+/// `homing.conflicts/1`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conflicts {
+    pub schema: String,
+    pub conflicts: Vec<ConflictEntry>,
+    #[serde(default)]
+    pub more: bool,
+}
+
+/// `homing.history/1`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    pub schema: String,
+    pub cycles: Vec<HistoryEntry>,
+}
+
+/// `homing.verify/1`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verification {
+    pub schema: String,
+    pub replica: String,
+    pub tables: Vec<TableCheck>,
+    /// Rows put right; 0 where nothing was asked to be repaired.
+    #[serde(default)]
+    pub repaired: u64,
+}
+
+/// How many changes a call was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    pub changes: u64,
+}
+
+/// `network.status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// False where this machine has no network at all.
+    pub online: bool,
+    pub replicas: Vec<NetworkReplica>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NetworkReplica {
+    pub name: String,
+    pub online: bool,
+    pub latency_ms: Option<u64>,
+    /// Failed cycles in a row.
+    pub failures: u32,
+}

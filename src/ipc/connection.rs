@@ -1,0 +1,187 @@
+//! One client: its requests side by side, its answers as they are ready.
+//!
+//! At most `requests_max` of its requests are under way; further ones stay unread in
+//! the socket. A client that has sent everything and shut its side down still gets its
+//! answers; one that is gone has its calls dropped. Whatever it sends, the worst that
+//! happens is the end of this one connection.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use serde_json::{Value as Json, json};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedReadHalf;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::answer::{API, API_MINOR, Hello, Subscribed};
+use super::envelope::{self, Asked, Id};
+use super::feed::Feed;
+use super::line::{LineError, Lines};
+use super::method::{self, Builtin};
+use super::server::Limits;
+use super::service::{CallError, Peer, Service, Topic};
+use super::writer::{self, Outgoing, Subscription};
+use super::{discover, method::Request};
+use crate::model::ReasonCode;
+
+/// What all connections of one server share.
+pub struct Shared<S> {
+    pub service: Arc<S>,
+    pub feed: Feed,
+    pub limits: Limits,
+}
+
+pub async fn run<S: Service>(stream: UnixStream, peer: Peer, shared: Arc<Shared<S>>, stop: watch::Receiver<bool>) {
+    let (from, to) = stream.into_split();
+    let (replies, outgoing) = mpsc::channel(shared.limits.requests_max);
+    let lines = Lines::new(from, shared.limits.line_bytes_max);
+    let reader = Reader { lines, peer, shared: shared.clone(), replies, tasks: JoinSet::new(), subscribed: false };
+    let writing = writer::run(to, outgoing, &shared.limits);
+    tokio::pin!(writing);
+    tokio::select! {
+        _ = &mut writing => {} // it does not read, or is gone: its requests are dropped
+        () = reader.run(stop) => {
+            let _ = writing.await;
+        }
+    }
+}
+
+struct Reader<S> {
+    lines: Lines<OwnedReadHalf>,
+    peer: Peer,
+    shared: Arc<Shared<S>>,
+    replies: mpsc::Sender<Outgoing>,
+    tasks: JoinSet<()>,
+    subscribed: bool,
+}
+
+impl<S: Service> Reader<S> {
+    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut ended = false;
+        let mut stopping = false;
+        let mut look = tokio::time::interval(Duration::from_secs(1));
+        while !ended || !self.tasks.is_empty() || (self.subscribed && !stopping) {
+            let reading = !ended && self.tasks.len() < self.shared.limits.requests_max;
+            tokio::select! {
+                line = self.lines.next(), if reading => match line {
+                    Ok(Some(line)) => self.take(&line).await,
+                    Ok(None) => ended = true,
+                    Err(LineError::TooLong) => {
+                        let error = CallError::new(
+                            ReasonCode::BadRequest,
+                            format!("a line is longer than {} bytes; the connection is closed", self.shared.limits.line_bytes_max),
+                            "end each request with a newline",
+                        );
+                        self.refuse(&Id::unknown(), error.coded(CallError::INVALID_REQUEST)).await;
+                        return;
+                    }
+                    Err(LineError::Io) => return,
+                },
+                Some(_) = self.tasks.join_next() => {}
+                _ = look.tick(), if !reading => if self.hung_up() { return },
+                () = stopped(&mut stop), if !stopping => (ended, stopping) = (true, true),
+            }
+        }
+    }
+
+    /// True when the client closed both directions; what it shut down may be just its own.
+    fn hung_up(&self) -> bool {
+        let ready = self.lines.from.ready(Interest::READABLE | Interest::WRITABLE).now_or_never();
+        ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_write_closed()))
+    }
+
+    async fn take(&mut self, line: &[u8]) {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return;
+        }
+        match envelope::decode(line, self.shared.limits.depth_max) {
+            Err((id, error)) => self.refuse(&id, error).await,
+            Ok((id, Asked::Builtin(Builtin::Subscribe(params)))) => self.subscribe(&id, params).await,
+            Ok((id, Asked::Builtin(builtin))) => self.answer(&id, &builtin_answer(&builtin)).await,
+            Ok((id, Asked::Service(request))) => self.start(id, request),
+        }
+    }
+
+    fn start(&mut self, id: Id, request: Request) {
+        let (shared, replies, peer) = (self.shared.clone(), self.replies.clone(), self.peer);
+        self.tasks.spawn(async move {
+            let method = request.method();
+            let calling = AssertUnwindSafe(shared.service.call(&peer, request)).catch_unwind();
+            let result = calling.await.unwrap_or_else(|_| Err(panicked(method)));
+            let line = envelope::answer(&id, &result, shared.limits.answer_bytes_max);
+            let _ = replies.send(Outgoing::Line(line)).await;
+        });
+    }
+
+    async fn subscribe(&mut self, id: &Id, params: method::Subscribe) {
+        let topics = params.topics.unwrap_or_else(|| Topic::ALL.to_vec());
+        let joined = self.shared.feed.join(params.since);
+        let subscribed = Subscribed {
+            seq: joined.head,
+            topics: topics.clone(),
+            missed: joined.missed,
+            // After joining: what happens from here on is in the snapshot, in an event, or both.
+            snapshot: self.shared.service.snapshot(),
+        };
+        let answer = self.line(id, &Ok(json!(subscribed)));
+        let subscription = Subscription { topics, replay: joined.replay, receiver: joined.receiver, head: joined.head };
+        self.subscribed = true;
+        let _ = self.replies.send(Outgoing::Subscribe { answer, subscription }).await;
+    }
+
+    async fn refuse(&self, id: &Id, error: CallError) {
+        self.answer(id, &Err(error)).await;
+    }
+
+    async fn answer(&self, id: &Id, result: &Result<Json, CallError>) {
+        let _ = self.replies.send(Outgoing::Line(self.line(id, result))).await;
+    }
+
+    fn line(&self, id: &Id, result: &Result<Json, CallError>) -> Bytes {
+        envelope::answer(id, result, self.shared.limits.answer_bytes_max)
+    }
+}
+
+/// Resolves once the server is told to stop.
+pub async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await; // a sender that is gone means the same
+}
+
+fn builtin_answer(builtin: &Builtin) -> Result<Json, CallError> {
+    match builtin {
+        Builtin::Hello(params) if params.api.as_ref().is_some_and(|versions| !versions.contains(&API)) => {
+            Err(CallError::new(
+                ReasonCode::BadRequest,
+                format!("this agent speaks version {API} of the interface, which the client does not"),
+                format!("use a client for version {API}, or upgrade the older of the two"),
+            ))
+        }
+        Builtin::Hello(params) => {
+            tracing::debug!(client = ?params.client, "a client said hello");
+            Ok(json!(Hello {
+                api: API,
+                minor: API_MINOR,
+                daemon: env!("CARGO_PKG_VERSION").to_owned(),
+                capabilities: Topic::ALL.iter().map(|topic| format!("events.{}", topic.word())).collect(),
+            }))
+        }
+        Builtin::Ping(_) => Ok(json!({ "pong": true })),
+        Builtin::Discover(_) => Ok(discover::document()),
+        Builtin::Subscribe(_) => unreachable!("BUG: a subscription is answered by its connection"),
+    }
+}
+
+fn panicked(method: &str) -> CallError {
+    tracing::error!(method, "a call over IPC panicked");
+    CallError::new(
+        ReasonCode::Internal,
+        format!("{method} failed inside the agent"),
+        "see the agent's log; nothing that was captured is lost",
+    )
+    .coded(CallError::INTERNAL)
+}

@@ -1,0 +1,135 @@
+//! Where the socket is, and taking it.
+//!
+//! The file is a socket of mode 0600 in a directory of mode 0700, from its first moment
+//! on. `bind` removes nothing but a socket nobody listens on, and only its caller, who
+//! holds the agent's lock, may call it.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use interprocess::local_socket::tokio::Listener;
+use interprocess::local_socket::{ConnectOptions, GenericFilePath, ListenerOptions, ToFsName};
+use interprocess::os::unix::local_socket::ListenerOptionsExt;
+
+/// The shortest that any supported system takes (macOS, with its final NUL).
+const PATH_BYTES_MAX: usize = 103;
+
+/// Why there is no socket: what happened, and what to do.
+#[derive(Debug)]
+pub struct BindError {
+    pub text: String,
+    pub next: String,
+}
+
+impl std::fmt::Display for BindError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for BindError {}
+
+/// Listens on `path`. Must be called within a Tokio runtime, by whoever holds the
+/// agent's lock: what a dead agent left there is taken over.
+pub fn bind(path: &Path) -> Result<Listener, BindError> {
+    let shown = path.display();
+    if path.as_os_str().as_bytes().len() > PATH_BYTES_MAX {
+        return Err(fail(
+            format!("the socket's path is longer than {PATH_BYTES_MAX} bytes: {shown}"),
+            "set `socket` in the config to a shorter path",
+        ));
+    }
+    prepare_directory(path)?;
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(fail(
+                format!("{shown} is there already and is not a socket"),
+                "move it away, or set `socket` in the config to another path",
+            ));
+        }
+        Ok(_) if is_alive(path) => {
+            return Err(fail(
+                format!("another program listens on {shown}"),
+                "stop the other agent, or give this one a `socket` of its own",
+            ));
+        }
+        Ok(_) => fs::remove_file(path).map_err(|error| {
+            fail(format!("cannot remove the old {shown}: {error}"), "check the directory's permissions")
+        })?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(fail(format!("cannot look at {shown}: {error}"), "check the directory's permissions"));
+        }
+    }
+    listen(path).map_err(|error| {
+        fail(format!("cannot listen on {shown}: {error}"), "check that its directory can be written to")
+    })
+}
+
+fn fail(text: String, next: &str) -> BindError {
+    BindError { text, next: next.to_owned() }
+}
+
+/// True when something answers there. A socket of another user counts: it is not ours
+/// to remove.
+fn is_alive(path: &Path) -> bool {
+    let Ok(name) = path.to_fs_name::<GenericFilePath>() else { return false };
+    match ConnectOptions::new().name(name).connect_sync() {
+        Ok(_) => true,
+        Err(error) => !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound),
+    }
+}
+
+fn listen(path: &Path) -> io::Result<Listener> {
+    let options = || Ok::<_, io::Error>(ListenerOptions::new().name(path.to_fs_name::<GenericFilePath>()?));
+    match options()?.mode(0o600).create_tokio() {
+        // Systems that cannot set a mode before binding: nobody else can reach into the
+        // directory meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            let listener = options()?.create_tokio()?;
+            fs::set_permissions(path, Permissions::from_mode(0o600))?;
+            Ok(listener)
+        }
+        other => other,
+    }
+}
+
+/// Makes the directory with mode 0700, or checks that nobody else can put files into
+/// the one that is there.
+fn prepare_directory(path: &Path) -> Result<(), BindError> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let shown = directory.display();
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    let found = made.and_then(|()| fs::metadata(directory)).map_err(|error| BindError {
+        text: format!("cannot use the socket's directory {shown}: {error}"),
+        next: "make it, or set `socket` in the config to another path".to_owned(),
+    })?;
+    let sticky = found.mode() & 0o1000 != 0;
+    let owned = [0, rustix::process::geteuid().as_raw()].contains(&found.uid());
+    if !owned || (found.mode() & 0o022 != 0 && !sticky) {
+        return Err(BindError {
+            text: format!("others may write to the socket's directory {shown}, and could put theirs in its place"),
+            next: format!("make it yours and run `chmod go-w {shown}`, or set `socket` in the config to another path"),
+        });
+    }
+    Ok(())
+}
+
+/// Where the agent's socket is when nothing says otherwise.
+pub fn default_path() -> PathBuf {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if cfg!(target_os = "macos") {
+        let home = variable("HOME").unwrap_or_else(|| PathBuf::from("/var/root"));
+        return home.join("Library/Application Support/Homing/agent.sock");
+    }
+    match variable("XDG_RUNTIME_DIR") {
+        Some(directory) => directory.join("homing/agent.sock"),
+        None => PathBuf::from("/run/homing/agent.sock"),
+    }
+}

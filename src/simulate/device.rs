@@ -1,0 +1,231 @@
+//! One device: an app's file, the agent beside it, and what survives of both.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::network::{Far, SimRemote};
+use super::plan::Plan;
+use super::schema;
+use crate::agent::clock::Clock;
+use crate::agent::memory::Memory;
+use crate::agent::perform::{Performer, World};
+use crate::engine::Chance;
+use crate::engine::incarnation::Known;
+use crate::engine::session::{Action, Event, Session, Step, Wake};
+use crate::model::settings::{Limits, Priority, Remote, Replica, Schedule, TableRule, TokenSource};
+use crate::model::{Fault, FaultKind, ReasonCode};
+use crate::store::Slice;
+use crate::store::open::Manners;
+
+/// A device's clock: the world's, and how far it is off.
+#[derive(Clone, Default)]
+pub(super) struct SimClock {
+    pub(super) base: Arc<AtomicI64>,
+    pub(super) skew: Arc<AtomicI64>,
+}
+
+impl Clock for SimClock {
+    fn millis(&self) -> i64 {
+        self.base.load(Ordering::Relaxed) + self.skew.load(Ordering::Relaxed)
+    }
+}
+
+/// The state directory: survives crashes, may be restored.
+#[derive(Clone, Default)]
+pub(super) struct SimMemory(pub(super) Arc<Mutex<Option<Known>>>);
+
+impl Memory for SimMemory {
+    fn load(&self) -> Result<Option<Known>, Fault> {
+        Ok(self.0.lock().expect("BUG: one thread a world").clone())
+    }
+
+    fn save(&mut self, known: &Known) -> Result<(), Fault> {
+        *self.0.lock().expect("BUG: one thread a world") = Some(known.clone());
+        Ok(())
+    }
+}
+
+pub(super) struct Device {
+    pub(super) number: usize,
+    pub(super) path: PathBuf,
+    pub(super) clock: SimClock,
+    pub(super) memory: SimMemory,
+    pub(super) connected: Arc<AtomicBool>,
+    pub(super) replica: Replica,
+    /// Copies kept for restoring: of the file, and of the state directory then.
+    pub(super) kept: Option<(PathBuf, Option<Known>)>,
+    far: Arc<Mutex<Far>>,
+    plan_chance: u64,
+    lives: u64,
+    slice_rows_max: usize,
+    session: Session,
+    performer: Performer,
+    next: Option<Step>,
+    alarm: Option<i64>,
+    locked: u64,
+    chance: Chance,
+}
+
+impl Device {
+    pub(super) fn new(number: usize, plan: &Plan, folder: &Path, far: Arc<Mutex<Far>>, base: Arc<AtomicI64>) -> Device {
+        let path = folder.join(format!("app-{number}.db"));
+        let replica = replica(plan, &path);
+        let clock = SimClock { base, skew: Arc::default() };
+        let memory = SimMemory::default();
+        let connected = Arc::new(AtomicBool::new(true));
+        let seed = plan.seed.wrapping_mul(31).wrapping_add(number as u64);
+        let (session, performer) =
+            born(&replica, number, seed, 0, plan.slice_rows_max, &far, &clock, &memory, &connected);
+        Device {
+            number,
+            path,
+            clock,
+            memory,
+            connected,
+            replica,
+            kept: None,
+            far,
+            plan_chance: seed,
+            lives: 0,
+            slice_rows_max: plan.slice_rows_max,
+            session,
+            performer,
+            next: None,
+            alarm: None,
+            locked: plan.faults.locked,
+            chance: Chance::new(seed ^ 0xa11c),
+        }
+    }
+
+    /// The agent dies where it stands, and is started again.
+    pub(super) fn restart(&mut self, now: i64) {
+        self.lives += 1;
+        let (session, performer) = born(
+            &self.replica,
+            self.number,
+            self.plan_chance,
+            self.lives,
+            self.slice_rows_max,
+            &self.far,
+            &self.clock,
+            &self.memory,
+            &self.connected,
+        );
+        self.session = session;
+        self.performer = performer;
+        self.next = None;
+        self.alarm = None;
+        self.tell(now, Event::Wake(Wake::Start));
+    }
+
+    pub(super) fn tell(&mut self, now: i64, event: Event) {
+        for action in self.session.handle(now, event) {
+            match action {
+                Action::Do(step) => self.next = Some(step),
+                Action::Alarm(at) => self.alarm = at,
+                Action::Listen(_) | Action::Tell => {}
+            }
+        }
+    }
+
+    /// Rings the alarm if it is due.
+    pub(super) fn tick(&mut self, now: i64) {
+        if self.alarm.is_some_and(|at| at <= now) {
+            self.alarm = None;
+            self.tell(now, Event::Tick);
+        }
+    }
+
+    pub(super) fn alarm(&self) -> Option<i64> {
+        self.alarm
+    }
+
+    /// Takes the next step of a cycle. False when there is none to take.
+    pub(super) fn drive(&mut self, now: i64) -> Option<(Step, Option<String>)> {
+        let step = self.next.take()?;
+        let held = self.chance.below(1000) < self.locked && step != Step::End;
+        let done = match held {
+            true => Err(Fault::new(FaultKind::Locked, ReasonCode::DatabaseLocked, "the app holds the lock", "wait")),
+            false => self.performer.perform(step),
+        };
+        let told = done.as_ref().err().map(|fault| fault.reason.text.clone());
+        self.tell(now, done.map_or_else(Event::Failed, Event::Done));
+        Some((step, told))
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.locked = 0;
+        self.connected.store(true, Ordering::Relaxed);
+        self.clock.skew.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_step(&self) -> bool {
+        self.next.is_some()
+    }
+
+    pub(super) fn describe(&self) -> String {
+        format!("{:?}", self.session.view(0))
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn born(
+    replica: &Replica,
+    number: usize,
+    seed: u64,
+    life: u64,
+    slice_rows_max: usize,
+    far: &Arc<Mutex<Far>>,
+    clock: &SimClock,
+    memory: &SimMemory,
+    connected: &Arc<AtomicBool>,
+) -> (Session, Performer) {
+    let mut names = Chance::new(seed.wrapping_add(life << 32));
+    let session = Session::new(replica.schedule.clone(), Chance::new(names.next_u64()));
+    let remote = SimRemote { far: far.clone(), device: number, connected: connected.clone() };
+    let world = World {
+        clock: Box::new(clock.clone()),
+        memory: Box::new(memory.clone()),
+        fresh_name: Box::new(move || format!("{number}-{:016x}", names.next_u64())),
+        manners: Manners { busy_timeout: std::time::Duration::ZERO, durable: false },
+        slice: Slice { rows_max: slice_rows_max, time_max: None },
+    };
+    (session, Performer::new(replica.clone(), format!("device-{number}"), Box::new(remote), world))
+}
+
+fn replica(plan: &Plan, path: &Path) -> Replica {
+    let tables = schema::TABLES.iter().zip(&plan.strategies).enumerate();
+    Replica {
+        name: "app".to_owned(),
+        database: path.to_owned(),
+        remote: Remote {
+            kind: "homing".to_owned(),
+            url: String::new(),
+            scope: None,
+            token: TokenSource::None,
+            allow_plain_http: false,
+            ca_file: None,
+            proxy: None,
+            timeout: 30_000,
+        },
+        schedule: Schedule { every: Some(60_000), debounce: 1_000, ..Schedule::default() },
+        limits: Limits {
+            batch_rows_max: plan.batch_rows_max,
+            // Long enough that nothing the simulator does is set aside for good.
+            tries_max: 1_000,
+            // Longer than any run, though time jumps by months.
+            ledger_age_max: i64::MAX / 4,
+            ..Limits::default()
+        },
+        include: None,
+        exclude: Vec::new(),
+        tables: tables
+            .map(|(at, (name, strategy))| {
+                let priority = Priority((at % 5) as u8);
+                ((*name).to_owned(), TableRule { strategy: *strategy, priority, ..TableRule::default() })
+            })
+            .collect(),
+        default_rule: TableRule::default(),
+    }
+}

@@ -1,0 +1,229 @@
+//! The lossy way between a device and the hub: a `Remote` that calls the hub's own
+//! storage, and may lose, repeat, delay or refuse.
+
+use std::sync::{Arc, Mutex};
+
+use super::plan::Faults;
+use crate::engine::Chance;
+use crate::hub::error::HubError;
+use crate::hub::sqlite::Scope;
+use crate::hub::store::{Store, Who};
+use crate::model::{Fault, FaultKind, Key, Page, ReasonCode, text};
+use crate::protocol::{self, body};
+use crate::remote::{
+    Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Remembered, Remote, RemoteError, Result,
+};
+
+/// What all devices share: the hub, and time.
+pub(super) struct Far {
+    pub(super) scope: Option<Scope>,
+    /// The hub's clock, milliseconds since 1970.
+    pub(super) now: i64,
+    pub(super) chance: Chance,
+    pub(super) faults: Faults,
+    /// Pushes that the network kept back, to be delivered later.
+    pub(super) late: Vec<(usize, Vec<u8>)>,
+    pub(super) reached: std::collections::BTreeMap<&'static str, u64>,
+}
+
+impl Far {
+    pub(super) fn reach(&mut self, what: &'static str) {
+        *self.reached.entry(what).or_default() += 1;
+    }
+
+    fn scope(&mut self) -> Result<&mut Scope> {
+        self.scope.as_mut().ok_or_else(|| RemoteError::Fault(down("the hub is restarting")))
+    }
+
+    fn happens(&mut self, thousandths: u64) -> bool {
+        self.chance.below(1000) < thousandths
+    }
+
+    /// Delivers what the network had kept back.
+    pub(super) fn deliver_late(&mut self) {
+        for (device, body) in std::mem::take(&mut self.late) {
+            self.reach("an old push arrived late");
+            let now = self.now;
+            if let Ok(scope) = self.scope() {
+                let _ = scope.push(&who(device), &body, now);
+            }
+        }
+    }
+}
+
+pub(super) struct SimRemote {
+    pub(super) far: Arc<Mutex<Far>>,
+    pub(super) device: usize,
+    /// Shared with the world: whether this device has a network.
+    pub(super) connected: Arc<std::sync::atomic::AtomicBool>,
+}
+
+fn who(device: usize) -> Who {
+    Who { token_id: format!("device-{device}"), ..Who::owner("account") }
+}
+
+fn down(text: &str) -> Fault {
+    Fault::new(FaultKind::Network, ReasonCode::OfflineHubDown, text, "it is tried again")
+}
+
+impl SimRemote {
+    /// One call: trouble on the way there, the hub's own doing, trouble on the way back.
+    fn call<T>(&self, work: impl FnOnce(&mut Far) -> Result<T>) -> Result<T> {
+        let mut far = self.far.lock().expect("BUG: one thread a world");
+        let faults = far.faults.clone();
+        if !self.connected.load(std::sync::atomic::Ordering::Relaxed) || far.happens(faults.lost) {
+            return Err(down("lost on the way").into());
+        }
+        if far.happens(faults.server_error) {
+            let kind =
+                *far.chance.pick(&[FaultKind::Server, FaultKind::SignedOut, FaultKind::Throttled, FaultKind::Protocol]);
+            let fault = Fault::new(kind, ReasonCode::RemoteTrouble, "the hub is in trouble", "wait");
+            return Err(Fault { retry_after: (kind == FaultKind::Throttled).then_some(5_000), ..fault }.into());
+        }
+        let answer = work(&mut far)?;
+        if far.happens(faults.answer_lost) {
+            far.reach("an answer was lost after commit");
+            return Err(down("the answer was lost").into());
+        }
+        Ok(answer)
+    }
+}
+
+fn refused(error: HubError) -> RemoteError {
+    match error {
+        HubError::IncarnationOver(_) => RemoteError::IncarnationOver,
+        HubError::EpochOver(_) => RemoteError::EpochOver,
+        HubError::CursorOver => RemoteError::CursorOver,
+        HubError::TooLarge(_) => RemoteError::TooLarge,
+        other => RemoteError::Fault(Fault::new(
+            FaultKind::Server,
+            ReasonCode::RemoteTrouble,
+            format!("hub: {other:?}"),
+            "this must not happen in a simulation",
+        )),
+    }
+}
+
+impl Remote for SimRemote {
+    fn abilities(&self) -> Abilities {
+        Abilities { finds_conflicts: true, outcome_each: true, remembers_batches: true, live: false }
+    }
+
+    fn greet(&mut self, greeting: &Greeting) -> Result<Greeted> {
+        let hello = protocol::Hello {
+            protocol: protocol::VERSION,
+            device: greeting.device.clone(),
+            incarnation: greeting.incarnation.clone(),
+            batch: greeting.batch,
+            tables: greeting.tables.clone(),
+        };
+        let device = self.device;
+        let welcome = self.call(|far| {
+            let now = far.now;
+            far.scope()?.hello(&who(device), &hello, now).map_err(refused)
+        })?;
+        Ok(Greeted {
+            epoch: welcome.epoch,
+            head: welcome.head,
+            time: welcome.time,
+            batch: welcome.batch,
+            tables: welcome.tables,
+            refused: welcome.refused.into_iter().map(|no| (no.table, no.column, no.text)).collect(),
+            batch_rows_max: welcome.limits.batch_rows_max,
+            batch_bytes_max: welcome.limits.body_bytes_max / 2,
+            row_bytes_max: welcome.limits.row_bytes_max,
+        })
+    }
+
+    fn encode(&self, batch: &Batch, key_names: &dyn Fn(&str) -> Vec<String>) -> Vec<u8> {
+        let push = body::push(
+            &batch.device,
+            &batch.incarnation,
+            batch.number,
+            &batch.epoch,
+            batch.seen,
+            &batch.changes,
+            key_names,
+        );
+        serde_json::to_vec(&push).expect("BUG: a push is always JSON")
+    }
+
+    fn push(&mut self, body: &[u8], changes: &[(String, Key)]) -> Result<Answer> {
+        let device = self.device;
+        let answer = self.call(|far| {
+            let now = far.now;
+            let faults = far.faults.clone();
+            if changes.len() > 1 && far.happens(faults.too_large) {
+                return Err(RemoteError::TooLarge);
+            }
+            if far.happens(faults.late) {
+                far.late.push((device, body.to_vec()));
+            }
+            let answer = far.scope()?.push(&who(device), body, now).map_err(refused)?;
+            if far.happens(faults.twice) {
+                far.reach("a push arrived twice");
+                let again = far.scope()?.push(&who(device), body, now).map_err(refused)?;
+                assert_eq!(answer, again, "a repeated push is answered as before");
+            }
+            Ok(answer)
+        })?;
+        let pushed: protocol::Pushed = serde_json::from_slice(&answer).expect("BUG: the hub answers in its protocol");
+        let (head, time) = (pushed.head, pushed.time);
+        let outcomes = body::outcomes(pushed, changes).expect("BUG: an outcome for each change");
+        Ok(Answer { outcomes, head, time })
+    }
+
+    fn pull(&mut self, ask: &Ask) -> Result<Page> {
+        let pull = protocol::Pull {
+            protocol: protocol::VERSION,
+            device: ask.device.clone(),
+            incarnation: ask.incarnation.clone(),
+            cursor: ask.cursor.as_ref().map(|cursor| cursor.0.clone()),
+            rows_max: ask.rows_max,
+            bytes_max: ask.bytes_max,
+        };
+        let device = self.device;
+        let pulled = self.call(|far| {
+            let now = far.now;
+            // Small pages now and then, so that things come apart at their edges.
+            let rows_max = if far.happens(400) { 1 + far.chance.below(4) as usize } else { pull.rows_max };
+            far.scope()?.pull(&who(device), &protocol::Pull { rows_max, ..pull }, now).map_err(refused)
+        })?;
+        // Through its text form, as on a real wire.
+        let text = serde_json::to_vec(&pulled).expect("BUG: a page is JSON");
+        let pulled = serde_json::from_slice(&text).expect("BUG: a page reads back");
+        Ok(body::page(pulled).expect("BUG: the hub keeps its protocol"))
+    }
+
+    fn digest(&mut self, table: &str, columns: &[String], after: Option<&[u8]>, rows_max: usize) -> Result<Digest> {
+        let request = protocol::DigestRequest {
+            protocol: protocol::VERSION,
+            table: table.to_owned(),
+            columns: columns.to_vec(),
+            after: after.map(text::hex),
+            rows_max,
+        };
+        let digest = self.call(|far| {
+            let now = far.now;
+            far.scope()?.digest(&request, now).map_err(refused)
+        })?;
+        Ok(Digest {
+            rows: digest.rows,
+            digest: u64::from_str_radix(&digest.digest, 16).unwrap_or_default(),
+            entries: Vec::new(),
+            more: digest.more,
+        })
+    }
+
+    fn row(&mut self, _table: &str, _key: &Key) -> Result<Remembered> {
+        Ok(Remembered { row: None, trail: Vec::new() })
+    }
+
+    fn listen(&self, _hear: Box<dyn Fn(Hint) + Send + Sync>) -> Option<Listening> {
+        None
+    }
+
+    fn traffic(&mut self) -> (u64, u64) {
+        (0, 0)
+    }
+}
