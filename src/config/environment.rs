@@ -29,7 +29,7 @@ pub(super) fn lay_over(file: &mut Table, env: &[(String, String)]) {
 fn set(table: &mut Table, part: Part, words: &[&str], value: &str, place: &Place) {
     let word = words[0].to_ascii_lowercase();
     if words.len() == 1 {
-        let value = part.key(&word).map_or(Value::Text(value.to_owned()), |key| key.kind.from_variable(value, place));
+        let value = part.key(&word).map_or(Value::Text(value.to_owned()), |key| key.kind.take_variable(value, place));
         table.insert(word, Node { value, place: place.clone(), key: place.clone() });
         return;
     }

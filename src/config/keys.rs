@@ -166,7 +166,7 @@ const REMOTE: &[Key] = &[
         Kind::Path,
         "",
         "\"/etc/ssl/company.pem\"",
-        "A PEM file with certificates to trust beside the public ones.",
+        "A PEM file with certificates to trust beside those the system trusts.",
     ),
     key(
         "proxy",
@@ -271,7 +271,7 @@ const TABLE: &[Key] = &[
         Kind::Priority,
         "\"normal\"",
         "\"high\"",
-        "`critical`, `high`, `normal`, `low`, `background`, or 0 to 4.",
+        "What goes first when not everything fits into one push; what it needs goes before it.",
     ),
     key("insert_priority", Kind::Priority, "", "\"low\"", "The priority of inserts. Default: `priority`."),
     key("update_priority", Kind::Priority, "", "\"low\"", "The priority of updates. Default: `priority`."),

@@ -153,7 +153,7 @@ impl Kind {
 
     /// A variable's text as the value that a file would hold. What cannot be one stays
     /// text, and is refused where it is read.
-    pub(super) fn from_variable(self, text: &str, place: &Place) -> Value {
+    pub(super) fn take_variable(self, text: &str, place: &Place) -> Value {
         let as_text = || Value::Text(text.to_owned());
         match self {
             Kind::Text | Kind::Path | Kind::Url | Kind::Word(..) | Kind::Duration { .. } | Kind::Priority => as_text(),

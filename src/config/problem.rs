@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use crate::model::text::printable;
+
 /// Where something was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -37,9 +39,10 @@ impl std::fmt::Display for Problem {
             Place::Environment(name) => write!(formatter, "{name}: ")?,
             Place::Nowhere => {}
         }
-        formatter.write_str(&self.text)?;
+        // A key of the file may hold anything, also what a terminal would obey.
+        formatter.write_str(&printable(&self.text))?;
         if !self.hint.is_empty() {
-            write!(formatter, "; {}", self.hint)?;
+            write!(formatter, "; {}", printable(&self.hint))?;
         }
         Ok(())
     }

@@ -47,7 +47,8 @@ pub fn reference() -> String {
 /// What each preset sets, as a Markdown table.
 pub fn presets() -> String {
     let off = |value: Option<String>| value.unwrap_or_else(|| "off".to_owned());
-    let rows: [(&str, &dyn Fn(&Preset) -> String); 18] = [
+    type Show<'a> = &'a dyn Fn(&Preset) -> String;
+    let rows: [(&str, Show); 17] = [
         ("schedule.every", &|preset| off(preset.schedule.every.map(in_units))),
         ("schedule.debounce", &|preset| in_units(preset.schedule.debounce)),
         ("schedule.debounce_max", &|preset| in_units(preset.schedule.debounce_max)),
@@ -65,10 +66,6 @@ pub fn presets() -> String {
         ("limits.delete_rows_min", &|preset| preset.limits.delete_rows_min.to_string()),
         ("limits.ledger_age_max", &|preset| in_units(preset.limits.ledger_age_max)),
         ("limits.ledger_rows_max", &|preset| preset.limits.ledger_rows_max.to_string()),
-        ("schedule.startup, .reconnect, .live", &|preset| {
-            let schedule = &preset.schedule;
-            (schedule.startup && schedule.reconnect && schedule.live).to_string()
-        }),
     ];
     let mut out = String::from("| |");
     preset::NAMES.iter().for_each(|name| out += &format!(" {name} |"));
@@ -192,6 +189,19 @@ mod tests {
         let document = include_str!("../../docs/config.md");
         let expected = hold(&hold(document, "keys", &reference()), "presets", &presets());
         check("config.md", document, &expected);
+    }
+
+    #[test]
+    fn the_examples_of_the_document_are_configs() {
+        let document = include_str!("../../docs/config.md");
+        let examples: Vec<&str> =
+            document.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        assert!(examples.len() >= 2);
+        let env = [("HOME".to_owned(), "/home/ada".to_owned())];
+        for example in examples {
+            crate::config::parse(example, std::path::Path::new("/etc/homing/homing.toml"), &env)
+                .unwrap_or_else(|error| panic!("{error}\n{example}"));
+        }
     }
 
     #[test]

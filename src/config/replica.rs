@@ -2,7 +2,7 @@
 //! in, every path whole, nothing in contradiction to something else.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::keys::Part;
 use super::preset::{Preset, preset};
@@ -74,23 +74,8 @@ pub(super) fn read_path(section: &Section, key: &str, folders: &Folders) -> Opti
         }
         (None, _) => folders.config.join(&text),
     };
-    Some(tidy(&path))
-}
-
-/// The path without `.` and, where that is safe to say from the text alone, `..`.
-fn tidy(path: &Path) -> PathBuf {
-    let mut tidied = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir if matches!(tidied.components().next_back(), Some(Component::Normal(_))) => {
-                tidied.pop();
-            }
-            Component::ParentDir if tidied.has_root() => {}
-            other => tidied.push(other),
-        }
-    }
-    tidied
+    // Without `.` and doubled slashes; what `..` means, only the file system knows.
+    Some(path.components().collect())
 }
 
 fn read_remote(section: &Section, preset: &Preset, folders: &Folders) -> Remote {

@@ -177,6 +177,31 @@ fn what_is_not_toml_is_told_with_its_place() {
 }
 
 #[test]
+fn no_text_that_a_typo_makes_ends_the_reader() {
+    let text = include_str!("../../docs/config.md").split("```toml\n").nth(2).unwrap().split("```").next().unwrap();
+    let places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+    let mut refused = 0;
+    for at in places {
+        let (before, after) = text.split_at(at);
+        let rest = &after[after.chars().next().map_or(0, char::len_utf8)..];
+        for typo in
+            [before.to_owned(), format!("{before}{rest}"), format!("{before}={after}"), format!("{before}]{rest}")]
+        {
+            if let Err(error) = read(&typo, "HOME=/home/ada") {
+                assert!(!error.problems.is_empty());
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 500, "most typos are found: {refused}");
+}
+
+#[test]
+fn a_key_cannot_write_to_the_terminal() {
+    bad("\"\\u001b[2Jx\\n\" = 1", "", ":1:1: unknown key `\\u{1b}[2Jx\\n`");
+}
+
+#[test]
 fn a_value_where_a_section_belongs_is_told() {
     bad(
         "replica = 3",
@@ -204,7 +229,7 @@ fn a_value_where_a_section_belongs_is_told() {
 fn settings_in_contradiction_are_told() {
     bad(
         "[replica.notes]
-         database = 'a/../notes.db'
+         database = './/notes.db'
          [replica.notes.remote]
          url = 'https://hub.example.org'
          token_file = 'a'

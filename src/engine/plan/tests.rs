@@ -416,9 +416,9 @@ fn check_plan(candidates: &[Candidate], limits: &Limits, plan: &Plan) {
     let needs: Vec<BTreeSet<usize>> =
         candidates.iter().map(|candidate| candidate.needs.iter().copied().collect()).collect();
     let reached = reach(&needs);
-    for at in 0..candidates.len() {
+    for (at, reached) in reached.iter().enumerate() {
         let root = |at: &usize| candidates[*at].held.is_some() || candidates[*at].bytes > limits.row_bytes_max;
-        let stays = root(&at) || reached[at].iter().any(root);
+        let stays = root(&at) || reached.iter().any(root);
         assert_eq!(staying.contains_key(&at), stays, "{at} stays exactly when it or what it needs is held");
     }
 
