@@ -31,11 +31,20 @@ pub(super) fn tokens_of(path: &Path) -> Result<BTreeSet<String>, String> {
     for table in TABLES {
         texts(&db, table, &format!("\"{}\"", super::schema::token_column(table)), &mut found)?;
     }
-    let sides = "coalesce(base, '') || ' ' || coalesce(local, '') || ' ' || coalesce(remote, '') || ' ' || coalesce(result, '')";
-    texts(&db, "_homing_conflict", sides, &mut found)?;
+    texts(&db, "_homing_conflict", SIDES, &mut found)?;
     texts(&db, "_homing_parked", "CAST(body AS TEXT)", &mut found)?;
     Ok(found)
 }
+
+/// Every token in a file's ledger.
+pub(super) fn ledger_of(path: &Path) -> Result<BTreeSet<String>, String> {
+    let mut found = BTreeSet::new();
+    texts(&look(path)?, "_homing_conflict", SIDES, &mut found)?;
+    Ok(found)
+}
+
+const SIDES: &str =
+    "coalesce(base, '') || ' ' || coalesce(local, '') || ' ' || coalesce(remote, '') || ' ' || coalesce(result, '')";
 
 /// The file is whole, whatever happened around it.
 pub(super) fn integrity(path: &Path) -> Result<(), String> {

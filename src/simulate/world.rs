@@ -35,6 +35,8 @@ pub(super) struct World {
     enforcing: Vec<bool>,
     epochs: u64,
     hub_copy: Option<PathBuf>,
+    /// A write passed the triggers.
+    unseen: bool,
     verbose: bool,
 }
 
@@ -69,6 +71,7 @@ impl World {
             enforcing: plan.enforcing.clone(),
             epochs: 0,
             hub_copy: None,
+            unseen: false,
             verbose,
         };
         world.open_hub(false)?;
@@ -173,12 +176,10 @@ impl World {
         self.say(|| format!("device {at} writes: {told:?}"));
     }
 
-    /// The app writes past the triggers; the audit finds it when it is due.
+    /// The app writes past the triggers; the next audit finds it.
     fn unseen(&mut self, at: usize, chance: &mut Chance) {
         self.write(at, false, chance);
-        if let Ok(db) = app::open(&self.devices[at].path, false, true) {
-            let _ = db.execute("UPDATE _homing_meta SET value = 'due' WHERE name = 'audit'", []);
-        }
+        self.unseen = true;
         self.reach("a write that no trigger saw");
     }
 
@@ -219,6 +220,7 @@ impl World {
         let Some((copy, known)) = self.devices[at].kept.clone() else { return Ok(()) };
         self.say(|| format!("device {at}: {what}"));
         let before = self.local_tokens(at)?;
+        let ledger = check::ledger_of(&self.devices[at].path)?;
         let now = self.now;
         let path = self.devices[at].path.clone();
         // The agent dies first: its connection must not outlive the file.
@@ -239,6 +241,9 @@ impl World {
         kept.extend(self.hub_tokens()?);
         let gone: BTreeSet<String> = before.difference(&kept).cloned().collect();
         self.tokens.replaced(&gone);
+        // Losers that only this file's ledger remembered went with it.
+        let remembered = check::ledger_of(&self.devices[at].path)?;
+        self.tokens.replaced(&ledger.difference(&remembered).cloned().collect());
         self.reach(what);
         Ok(())
     }
@@ -353,7 +358,26 @@ impl World {
         }
         self.devices.iter_mut().for_each(Device::heal);
         self.say(|| "everything heals".to_owned());
-        let until = self.now + HEAL_MAX;
+        self.quiet_down(HEAL_MAX / 4)?;
+        if self.unseen {
+            // The daily audit comes round.
+            for device in &self.devices {
+                let db = app::open(&device.path, false, true)?;
+                let _ = db.execute("UPDATE _homing_meta SET value = 'due' WHERE name = 'audit'", []);
+            }
+        }
+        self.quiet_down(HEAL_MAX)?;
+        self.paths().iter().try_for_each(|path| check::integrity(path))?;
+        let hub = self.hub_path();
+        check::equal(&self.paths(), &hub)?;
+        self.check()
+    }
+}
+
+impl World {
+    /// Lets everybody do what they have to, for some virtual time.
+    fn quiet_down(&mut self, millis: i64) -> Result<(), String> {
+        let until = self.now + millis;
         let mut steps = 0;
         while self.now < until {
             for at in 0..self.devices.len() {
@@ -372,10 +396,7 @@ impl World {
             let next = self.devices.iter().filter_map(Device::alarm).min().unwrap_or(self.now + 1_000);
             self.wait((next - self.now).max(1));
         }
-        self.paths().iter().try_for_each(|path| check::integrity(path))?;
-        let hub = self.hub_path();
-        check::equal(&self.paths(), &hub)?;
-        self.check()
+        Ok(())
     }
 }
 
