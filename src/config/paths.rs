@@ -87,12 +87,12 @@ mod tests {
     fn config_files_are_looked_for_by_variable_then_by_user_then_by_system() {
         for (variables, files) in [
             ("", "/etc/homing/homing.toml"),
-            ("HOME=/home/ada", "/home/ada/.config/homing/homing.toml /etc/homing/homing.toml"),
-            ("HOME=/home/ada XDG_CONFIG_HOME=/c", "/c/homing/homing.toml /etc/homing/homing.toml"),
-            ("HOME=/home/ada XDG_CONFIG_HOME=c", "/home/ada/.config/homing/homing.toml /etc/homing/homing.toml"),
-            ("HOME=/home/ada HOMING_CONFIG=my.toml", "my.toml"),
+            ("HOME=/home/ada/", "/home/ada/.config/homing/homing.toml /etc/homing/homing.toml"),
+            ("HOME=/home/ada/ XDG_CONFIG_HOME=/c", "/c/homing/homing.toml /etc/homing/homing.toml"),
+            ("HOME=/home/ada/ XDG_CONFIG_HOME=c", "/home/ada/.config/homing/homing.toml /etc/homing/homing.toml"),
+            ("HOME=/home/ada/ HOMING_CONFIG=my.toml", "my.toml"),
             (
-                "HOME=/home/ada HOMING_CONFIG= XDG_CONFIG_HOME=",
+                "HOME=/home/ada/ HOMING_CONFIG= XDG_CONFIG_HOME=",
                 "/home/ada/.config/homing/homing.toml /etc/homing/homing.toml",
             ),
         ] {
@@ -105,10 +105,10 @@ mod tests {
     #[test]
     fn state_is_kept_by_unit_by_user_or_by_system() {
         for (variables, root, folder) in [
-            ("HOME=/home/ada", false, "/home/ada/.local/state/homing"),
-            ("HOME=/home/ada XDG_STATE_HOME=/s", false, "/s/homing"),
-            ("HOME=/home/ada", true, "/var/lib/homing"),
-            ("HOME=/home/ada STATE_DIRECTORY=/var/lib/homing/a:/var/lib/b", false, "/var/lib/homing/a"),
+            ("HOME=/home/ada/", false, "/home/ada/.local/state/homing"),
+            ("HOME=/home/ada/ XDG_STATE_HOME=/s", false, "/s/homing"),
+            ("HOME=/home/ada/", true, "/var/lib/homing"),
+            ("HOME=/home/ada/ STATE_DIRECTORY=/var/lib/homing/a:/var/lib/b", false, "/var/lib/homing/a"),
         ] {
             assert_eq!(state_dir(&env(variables), root), Some(PathBuf::from(folder)), "{variables}");
         }

@@ -197,7 +197,7 @@ mod tests {
         let examples: Vec<&str> =
             document.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
         assert!(examples.len() >= 2);
-        let env = [("HOME".to_owned(), "/home/ada".to_owned())];
+        let env = [("HOME".to_owned(), "/home/ada/".to_owned())];
         for example in examples {
             crate::config::parse(example, std::path::Path::new("/etc/homing/homing.toml"), &env)
                 .unwrap_or_else(|error| panic!("{error}\n{example}"));

@@ -82,7 +82,7 @@ fn the_example_of_the_contract_is_read_as_it_means() {
         priority = 4
         fire_triggers = false
         "#,
-        "HOME=/home/ada",
+        "HOME=/home/ada/",
     )
     .unwrap();
     assert_eq!(config.device.as_deref(), Some("ada-laptop"));
@@ -187,7 +187,7 @@ fn no_text_that_a_typo_makes_ends_the_reader() {
         for typo in
             [before.to_owned(), format!("{before}{rest}"), format!("{before}={after}"), format!("{before}]{rest}")]
         {
-            if let Err(error) = read(&typo, "HOME=/home/ada") {
+            if let Err(error) = read(&typo, "HOME=/home/ada/") {
                 assert!(!error.problems.is_empty());
                 refused += 1;
             }
@@ -367,7 +367,7 @@ fn with_each_key(value: impl Fn(&Key) -> &str) -> Vec<(Part, &'static Key, Strin
 #[test]
 fn every_key_does_something_and_every_default_is_the_one_that_is_told() {
     let plain = |text: &str| {
-        let config = read(text, "HOME=/home/ada").unwrap_or_else(|error| panic!("{text}\n{error}"));
+        let config = read(text, "HOME=/home/ada/").unwrap_or_else(|error| panic!("{text}\n{error}"));
         Config { sources: Default::default(), ..config }
     };
     let smallest = plain(SMALLEST);

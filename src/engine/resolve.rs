@@ -290,6 +290,17 @@ mod tests {
         assert_eq!(resolve(Strategy::FieldLevel, &meeting).kind, ConflictKind::InsertInsert);
     }
 
+    #[test]
+    fn of_equal_times_the_greater_device_wins_and_then_the_greater_row() {
+        let (names, base) = (columns(1), row(&[0]));
+        let (local, remote) = (row(&[2]), row(&[1]));
+        let mut meeting = meet(&names, &base, &local, &remote);
+        meeting.remote_stamp = meeting.local_stamp;
+        assert_eq!(resolve(Strategy::LatestTimestamp, &meeting).verdict, Verdict::TakeRemote, "b is greater than a");
+        meeting.remote_device = "a";
+        assert_eq!(resolve(Strategy::LatestTimestamp, &meeting).verdict, Verdict::KeepLocal, "2 is greater than 1");
+    }
+
     /// One of the small rows that a column of 0 to 2 can make, or none.
     fn any_version(chance: &mut Chance, columns: usize) -> Option<Row> {
         (chance.below(5) > 0).then(|| (0..columns).map(|_| Value::Integer(chance.below(3) as i64)).collect())

@@ -402,16 +402,16 @@ fn fits(candidates: &[Candidate], rows: &BTreeSet<usize>, limits: &Limits) -> bo
 }
 
 #[track_caller]
-fn check_plan(candidates: &[Candidate], limits: &Limits, plan: &Plan) {
+fn check_plan(candidates: &[Candidate], limits: &Limits, plan: &Plan, seed: u64) {
     let sent: BTreeSet<usize> = plan.order.iter().copied().collect();
     let staying: BTreeMap<usize, ReasonCode> = plan.staying.iter().copied().collect();
     let going: BTreeSet<usize> = (0..candidates.len()).filter(|at| !staying.contains_key(at)).collect();
-    assert_eq!(sent.len(), plan.order.len(), "nothing is sent twice");
+    assert_eq!(sent.len(), plan.order.len(), "seed {seed}: nothing is sent twice");
     assert_eq!(plan.why.len(), plan.order.len());
-    assert!(sent.is_subset(&going), "what stays is not sent");
+    assert!(sent.is_subset(&going), "seed {seed}: what stays is not sent");
     assert_eq!(plan.more, sent.len() < going.len());
-    assert_eq!(sent.is_empty(), going.is_empty(), "a plan with something to send sends something");
-    assert!(sent.len() == 1 || fits(candidates, &sent, limits), "the bounds hold");
+    assert_eq!(sent.is_empty(), going.is_empty(), "seed {seed}: a plan with something to send sends something");
+    assert!(sent.len() == 1 || fits(candidates, &sent, limits), "seed {seed}: the bounds hold");
 
     let needs: Vec<BTreeSet<usize>> =
         candidates.iter().map(|candidate| candidate.needs.iter().copied().collect()).collect();
@@ -419,7 +419,11 @@ fn check_plan(candidates: &[Candidate], limits: &Limits, plan: &Plan) {
     for (at, reached) in reached.iter().enumerate() {
         let root = |at: &usize| candidates[*at].held.is_some() || candidates[*at].bytes > limits.row_bytes_max;
         let stays = root(&at) || reached.iter().any(root);
-        assert_eq!(staying.contains_key(&at), stays, "{at} stays exactly when it or what it needs is held");
+        assert_eq!(
+            staying.contains_key(&at),
+            stays,
+            "seed {seed}: {at} stays exactly when it or what it needs is held"
+        );
     }
 
     let links: Vec<BTreeSet<usize>> = (0..candidates.len())
@@ -438,17 +442,17 @@ fn check_plan(candidates: &[Candidate], limits: &Limits, plan: &Plan) {
         for need in needs[at].iter().filter(|need| **need != at) {
             let before = place.get(need).is_some_and(|other| *other < place[&at]);
             let together = circle.contains(need) && (sent.contains(need) || !fits(candidates, &circle, limits));
-            assert!(before || together, "{at} goes before {need}, which it needs");
+            assert!(before || together, "seed {seed}: {at} goes before {need}, which it needs");
         }
         let unit: BTreeSet<usize> = linked[at].iter().copied().chain([at]).collect();
         if fits(candidates, &unit, limits) {
-            assert!(unit.is_subset(&sent), "{at} is split from {unit:?}");
+            assert!(unit.is_subset(&sent), "seed {seed}: {at} is split from {unit:?}");
         }
         let by_rank = matches!(plan.why[place[&at]], Why::Priority(_) | Why::Oldest);
         for left in going.difference(&sent).filter(|_| by_rank) {
             assert!(
                 candidates[at].priority <= candidates[*left].priority,
-                "{at} overtakes {left} and does not say why"
+                "seed {seed}: {at} overtakes {left} and does not say why"
             );
         }
     }
@@ -465,13 +469,12 @@ fn every_plan_keeps_its_promises_and_the_outbox_empties() {
             bytes_max: 10 + chance.below(120) as usize,
             row_bytes_max: 25 + chance.below(10) as usize,
         };
-        println!("seed {seed}");
         let mut batches = candidates.len() + 1;
         loop {
             let plan = plan(&candidates, &order, &limits);
-            check_plan(&candidates, &limits, &plan);
+            check_plan(&candidates, &limits, &plan, seed);
             assert_eq!(plan, super::plan(&candidates, &order, &limits), "the same outbox has the same plan");
-            batches = batches.checked_sub(1).expect("the outbox empties");
+            batches = batches.checked_sub(1).unwrap_or_else(|| panic!("seed {seed}: the outbox never empties"));
             if plan.order.is_empty() {
                 break;
             }
