@@ -189,6 +189,7 @@ impl Board {
 }
 
 fn only_progress(before: &ReplicaStatus, after: &ReplicaStatus) -> bool {
-    let quiet = |status: &ReplicaStatus| ReplicaStatus { progress: None, oldest_pending_seconds: None, ..status.clone() };
+    let quiet =
+        |status: &ReplicaStatus| ReplicaStatus { progress: None, oldest_pending_seconds: None, ..status.clone() };
     after.progress.is_some() && quiet(before) == quiet(after)
 }

@@ -53,7 +53,8 @@ impl Memory for FileMemory {
 /// A replica's name as part of a file's: no name can leave the folder, or be another's.
 pub(crate) fn file_stem(replica: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    let letters = replica.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") });
+    let letters =
+        replica.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") });
     format!("replica-{}", letters.collect::<String>())
 }
 

@@ -18,11 +18,15 @@ impl Watcher {
     /// Calls `look` from another thread after something touched the database.
     pub fn new(database: &Path, look: impl Fn() + Send + 'static) -> Watcher {
         if let Some(kind) = network_mount(database) {
-            return Watcher::polling(format!("the file is on {kind}, where file events do not arrive: it is looked at by the clock"));
+            return Watcher::polling(format!(
+                "the file is on {kind}, where file events do not arrive: it is looked at by the clock"
+            ));
         }
         match Watcher::events(database, look) {
             Ok(watcher) => Watcher { _watcher: Some(watcher), polls: None },
-            Err(error) => Watcher::polling(format!("file events cannot be had ({error}): the file is looked at by the clock")),
+            Err(error) => {
+                Watcher::polling(format!("file events cannot be had ({error}): the file is looked at by the clock"))
+            }
         }
     }
 
@@ -32,11 +36,18 @@ impl Watcher {
 
     fn events(database: &Path, look: impl Fn() + Send + 'static) -> notify::Result<notify::RecommendedWatcher> {
         let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let names: Vec<OsString> = ["", "-wal", "-journal"].iter().map(|suffix| with_suffix(database, suffix)).filter_map(|path| path.file_name().map(ToOwned::to_owned)).collect();
+        let names: Vec<OsString> = ["", "-wal", "-journal"]
+            .iter()
+            .map(|suffix| with_suffix(database, suffix))
+            .filter_map(|path| path.file_name().map(ToOwned::to_owned))
+            .collect();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let touches = |event: &notify::Event| {
                 !event.kind.is_access()
-                    && event.paths.iter().any(|path| path.file_name().is_some_and(|name| names.iter().any(|known| known == name)))
+                    && event
+                        .paths
+                        .iter()
+                        .any(|path| path.file_name().is_some_and(|name| names.iter().any(|known| known == name)))
             };
             // An overflow says nothing of paths: look.
             if event.as_ref().map_or(true, |event| event.need_rescan() || touches(event)) {

@@ -22,8 +22,8 @@ use crate::model::settings::Replica;
 use crate::model::status::HistoryEntry;
 use crate::model::{Fault, ReasonCode};
 use crate::remote::{Hint, Listening};
-use crate::store::peek::{self, Glance};
 use crate::store::Store;
+use crate::store::peek::{self, Glance};
 
 /// Keys an event names at most, a table.
 const KEYS_MAX: usize = 100;
@@ -33,7 +33,10 @@ pub enum Order {
     /// Something may have been written to the file.
     Look,
     /// Take every trace out of the file; the answer says how it went.
-    Detach { discard: bool, answer: Sender<Result<(), Fault>> },
+    Detach {
+        discard: bool,
+        answer: Sender<Result<(), Fault>>,
+    },
     Stop,
 }
 
@@ -111,7 +114,8 @@ impl Worker {
     fn rest(&mut self, desk: &mut Desk) {
         let now = desk.now();
         let alarm = desk.alarm.map(|at| Duration::from_millis((at - now).max(0) as u64));
-        let poll = desk.watcher.polls.as_ref().map(|_| Duration::from_millis(self.replica.schedule.poll.max(100) as u64));
+        let poll =
+            desk.watcher.polls.as_ref().map(|_| Duration::from_millis(self.replica.schedule.poll.max(100) as u64));
         let wait = alarm.into_iter().chain(poll).min();
         let order = match wait {
             Some(wait) => match self.orders.recv_timeout(wait) {
@@ -212,7 +216,9 @@ impl Worker {
         };
         let moved = tally.cycle.pushed + tally.cycle.pulled + tally.cycle.conflicts > 0;
         match (&desk.fault, moved) {
-            (Some(fault), _) => tracing::warn!(replica = %self.replica.name, code = fault.reason.code.word(), "{}", fault.reason.text),
+            (Some(fault), _) => {
+                tracing::warn!(replica = %self.replica.name, code = fault.reason.code.word(), "{}", fault.reason.text)
+            }
             (None, true) => tracing::info!(
                 replica = %self.replica.name,
                 pushed = tally.cycle.pushed,
@@ -285,8 +291,10 @@ impl Worker {
         }
         match peek::glance(&self.replica.database, desk.glance.newest) {
             Ok(glance) => {
-                let written = glance.unsent && (glance.newest != desk.glance.newest || glance.incarnation != desk.glance.incarnation);
-                let replaced = desk.glance.attached && (glance.incarnation != desk.glance.incarnation || !glance.attached);
+                let written = glance.unsent
+                    && (glance.newest != desk.glance.newest || glance.incarnation != desk.glance.incarnation);
+                let replaced =
+                    desk.glance.attached && (glance.incarnation != desk.glance.incarnation || !glance.attached);
                 let migrated = glance.schema_version != desk.glance.schema_version && desk.glance.attached;
                 let immediate = glance.tables.iter().any(|table| self.replica.rule(table).immediate);
                 desk.glance = glance;
