@@ -29,10 +29,17 @@ pub(super) fn pull(scope: &mut Scope, who: &Who, request: &Pull, now: i64) -> Re
     if let Some(id) = me {
         scope.seen.insert(id, now);
     }
+    let given = match &request.cursor {
+        Some(written) => Some(Cursor::read(written).ok_or(HubError::CursorOver)?),
+        None => None,
+    };
+    if given.as_ref().is_some_and(|cursor| cursor.epoch == scope.epoch && cursor.rev > scope.head.0) {
+        scope.begin_epoch()?;
+    }
     let tx = scope.db.unchecked_transaction()?;
     let head = layout::number(&tx, "head")?;
-    let cursor = match &request.cursor {
-        Some(written) => checked(&tx, &scope.epoch, head, Cursor::read(written).ok_or(HubError::CursorOver)?)?,
+    let cursor = match given {
+        Some(cursor) => checked(&tx, &scope.epoch, head, cursor)?,
         None => begin(&tx, &scope.schema, &scope.epoch, head)?,
     };
     let rows_max = request.rows_max.clamp(1, ROWS_MAX);

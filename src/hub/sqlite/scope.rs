@@ -40,6 +40,8 @@ pub struct Scope {
     /// When each device was last here, for those not written down yet.
     pub(super) seen: HashMap<i64, i64>,
     pub(super) epoch: String,
+    /// The name of the next epoch, if one must begin while the file is open.
+    spare_epoch: Option<String>,
     pub(super) head: Revision,
     data_version: i64,
 }
@@ -59,6 +61,7 @@ impl Scope {
             layout::set(&tx, "copied", 0)?;
         }
         let epoch = layout::text(&tx, "epoch")?;
+        let spare_epoch = (epoch != options.epoch).then_some(options.epoch);
         tx.commit()?;
         Ok(Scope {
             db,
@@ -66,6 +69,7 @@ impl Scope {
             schema: Arc::default(),
             seen: HashMap::new(),
             epoch,
+            spare_epoch,
             head: Revision(head),
             data_version: -1,
         })
@@ -89,6 +93,16 @@ impl Scope {
                 return Ok(());
             }
         }
+    }
+
+    /// Somebody has seen revisions that are not here: the file is older than it was, and
+    /// those numbers must never be given out again under the same epoch.
+    pub(super) fn begin_epoch(&mut self) -> Result<()> {
+        if let Some(epoch) = self.spare_epoch.take() {
+            layout::set(&self.db, "epoch", &epoch)?;
+            self.epoch = epoch;
+        }
+        Ok(())
     }
 
     /// Settles where there is something to settle, without the write lock where there
