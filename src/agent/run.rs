@@ -26,6 +26,9 @@ use crate::store::open::Manners;
 /// How long a stop may take before the process ends anyway.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
+/// How long to wait for the lock of an agent that is ending.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
 pub struct Options {
     pub config: Config,
     pub environment: Vec<(String, String)>,
@@ -194,7 +197,17 @@ fn lock(state_dir: &Path) -> Result<File, StartError> {
         .append(true)
         .open(&path)
         .map_err(|error| system(format!("{} cannot be opened: {error}", path.display())))?;
-    match file.try_lock() {
+    // An agent that was just killed holds it a moment longer.
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    let taken = loop {
+        match file.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+            taken => break taken,
+        }
+    };
+    match taken {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(StartError {
             text: format!("another agent is running with the state directory {}", state_dir.display()),
