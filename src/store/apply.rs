@@ -79,13 +79,13 @@ impl Store {
         let applied = self.write(|writer| {
             let mut applied = Applied::default();
             let from = incoming.next;
-            let manner = Manner { judge, now, company: &incoming.company, caught_up: false, forgotten: false };
+            let manner = Manner { judge, now, company: &incoming.company, caught_up: false };
             let mut tally = Tally { applied: &mut applied, blocked: Vec::new() };
             let newest = if fires { Some(writer.newest()?) } else { None };
             let next = writer.take_units(incoming, slice, manner, &mut tally)?;
             if next == incoming.units.len() {
                 for row in &incoming.forgotten {
-                    let taken = writer.take(row, Manner { forgotten: true, ..manner })?;
+                    let taken = writer.take(row, manner)?;
                     tally.count(row, taken);
                 }
             }
@@ -136,7 +136,8 @@ impl Store {
                 out.push(RemoteRow {
                     table: synced.name().to_owned(),
                     key: Key::decode(&key).expect("BUG: keys are stored encoded"),
-                    revision,
+                    // It went after it was last known and before the page was read.
+                    revision: page.head.max(Revision(revision.0 + 1)),
                     stamp: crate::model::Stamp::default(),
                     row: None,
                     columns: std::sync::Arc::from([]),

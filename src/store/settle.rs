@@ -56,7 +56,7 @@ impl Store {
             .collect();
         let settled = self.write(|writer| {
             let mut settled = Settled::default();
-            let manner = Manner { judge, now, company: &company, caught_up: false, forgotten: false };
+            let manner = Manner { judge, now, company: &company, caught_up: false };
             for (row, outcome) in flight.rows[from..to].iter().zip(&outcomes[from..to]) {
                 let tables = writer.tables;
                 let Some(synced) = tables.get(&row.tab) else { continue };

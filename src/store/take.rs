@@ -37,8 +37,6 @@ pub(crate) struct Manner<'a> {
     pub(crate) company: &'a HashSet<(i64, Key)>,
     /// The remote has nothing more to say: references are as it says they are.
     pub(crate) caught_up: bool,
-    /// A snapshot did not bring the row: it is gone there, since nobody knows when.
-    pub(crate) forgotten: bool,
 }
 
 /// A row's state on this side, and the remote's version fitted to the local columns.
@@ -60,7 +58,6 @@ impl Writer<'_> {
         let key = remote.key.encode();
         let base = self.base(synced, &key)?;
         if let Some(base) = &base
-            && !manner.forgotten
             && base.revision >= remote.revision
             && base.shape == synced.shape
         {
