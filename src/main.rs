@@ -1,3 +1,5 @@
+//! The binary: everything it does is in `cli`.
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -27,11 +27,7 @@ struct Document {
 
 impl FileMemory {
     pub fn new(state_dir: &Path, replica: &str) -> FileMemory {
-        let safe: String = replica
-            .chars()
-            .map(|letter| if letter.is_ascii_alphanumeric() || letter == '-' || letter == '_' { letter } else { '.' })
-            .collect();
-        FileMemory { path: state_dir.join(format!("replica-{safe}.json")) }
+        FileMemory { path: state_dir.join(format!("{}.json", file_stem(replica))) }
     }
 }
 
@@ -52,6 +48,14 @@ impl Memory for FileMemory {
         let text = serde_json::to_string(&document).expect("BUG: plain fields are JSON");
         replace(&self.path, text.as_bytes()).map_err(|error| trouble(&self.path, &error))
     }
+}
+
+/// A replica's name as part of a file's: no name can leave the folder, or be another's.
+pub(crate) fn file_stem(replica: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let letters =
+        replica.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") });
+    format!("replica-{}", letters.collect::<String>())
 }
 
 /// Writes a file so that a reader sees the old or the new one, and a crash leaves one.

@@ -4,7 +4,16 @@
 //! live hints) only leaves a wake there. The simulator runs `perform` too, on virtual
 //! time. Nothing here decides what to send, when, or who wins.
 
+pub mod board;
 pub mod clock;
+pub mod desk;
+pub mod inquire;
 pub mod memory;
 pub mod perform;
 pub mod rules;
+pub mod run;
+pub mod standing;
+pub mod watch;
+pub mod worker;
+
+pub use run::{Options, StartError, StartErrorKind, run};

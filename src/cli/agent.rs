@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::{log, validate};
+use crate::agent::{self, Options, StartErrorKind};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -13,7 +15,20 @@ pub struct Args {
     config: Option<PathBuf>,
 }
 
-pub fn run(args: Args, _context: &Context) -> Result<Exit, Failure> {
-    let _ = args.config;
-    Err(Failure::new(Exit::Failed, "this build has no agent", ""))
+pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
+    let environment = validate::environment();
+    let config = validate::load(args.config.as_deref(), &environment)?;
+    log::start();
+    let options = Options { config, environment, socket: context.named_socket.clone() };
+    match agent::run(options) {
+        Ok(()) => Ok(Exit::Done),
+        Err(error) => {
+            let exit = match error.kind {
+                StartErrorKind::Config => Exit::BadConfig,
+                StartErrorKind::Taken => Exit::Failed,
+                StartErrorKind::System => Exit::Unavailable,
+            };
+            Err(Failure::new(exit, error.text, error.next))
+        }
+    }
 }

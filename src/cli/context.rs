@@ -13,10 +13,13 @@ use serde::Serialize;
 use super::Color;
 use super::exit::Exit;
 use super::failure::Failure;
-use crate::ipc::{Client, socket};
+use crate::config::paths;
+use crate::ipc::Client;
 
 pub struct Context {
     pub socket: PathBuf,
+    /// The socket that the command line or the environment named.
+    pub named_socket: Option<PathBuf>,
     pub json: bool,
     /// For stdout.
     pub paint: Paint,
@@ -38,6 +41,7 @@ impl Context {
         };
         let terminal = io::stdout().is_terminal();
         Context {
+            named_socket: socket.clone(),
             socket: socket.unwrap_or_else(find_socket),
             json,
             // `choice` knows NO_COLOR, CLICOLOR, CLICOLOR_FORCE, TERM and terminals.
@@ -109,7 +113,7 @@ pub fn now() -> i64 {
 
 /// The user's own agent's socket, or the system's when only that one is there.
 fn find_socket() -> PathBuf {
-    let own = socket::default_path();
+    let own = paths::socket(&super::validate::environment(), rustix::process::geteuid().is_root());
     let system = Path::new("/run/homing/agent.sock");
     if !own.exists() && system.exists() { system.to_owned() } else { own }
 }

@@ -9,7 +9,9 @@ use clap::Subcommand;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::words;
+use super::{log, words};
+use crate::hub::token::Grant;
+use crate::hub::{self, HubError, Options, Settings, Tls};
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -31,6 +33,12 @@ pub struct Serve {
     /// Where to listen; port 0 picks a free one.
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
+    /// A PEM file with the certificate, for https.
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with the certificate's key.
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -53,9 +61,12 @@ pub struct Token {
     /// A scope it may reach beside the account's own; may be given again.
     #[arg(long, value_name = "TEAM")]
     pub scope: Vec<String>,
-    /// What the account is, for rules that ask; may be given again.
+    /// What the account is; `reader` may not write.
     #[arg(long, value_name = "ROLE")]
-    pub role: Vec<String>,
+    pub role: Option<String>,
+    /// The token may not bring tables or columns that the hub does not have.
+    #[arg(long)]
+    pub no_tables: bool,
     /// How long it is good for, such as 30d.
     #[arg(long, value_parser = words::parse_duration, default_value = "30d")]
     pub ttl: Duration,
@@ -81,35 +92,97 @@ pub struct Backup {
     pub to: PathBuf,
 }
 
-pub fn run(args: Args, _context: &Context) -> Result<Exit, Failure> {
+pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     match args.command {
         None => serve(args.serve),
-        Some(Command::Token(args)) => token(args),
-        Some(Command::Revoke(args)) => revoke(args),
-        Some(Command::Backup(args)) => backup(args),
+        Some(Command::Token(args)) => token(args, context),
+        Some(Command::Revoke(args)) => revoke(args, context),
+        Some(Command::Backup(args)) => backup(args, context),
     }
 }
 
 fn serve(args: Serve) -> Result<Exit, Failure> {
-    let _ = (args.config, args.data, args.listen);
-    Err(no_hub())
+    let settings = match &args.config {
+        Some(file) => Settings::read(file).map_err(|error| failed(error, Exit::BadConfig))?,
+        None => Settings::default(),
+    };
+    let Some(data) = args.data.or_else(|| settings.data.clone()) else {
+        return Err(Failure::new(
+            Exit::BadConfig,
+            "no place to keep the hub's data was named",
+            "run `homing hub --data DIR`, or set `data` in the hub's config",
+        ));
+    };
+    let listen = args.listen.map(|address| address.to_string()).or_else(|| settings.listen.clone());
+    let certificate = args.tls_cert.or_else(|| settings.tls_certificate.clone());
+    let key = args.tls_key.or_else(|| settings.tls_key.clone());
+    let tls = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(Tls { certificate, key }),
+        (None, None) => None,
+        _ => {
+            let next = "name both with --tls-cert and --tls-key, or neither";
+            return Err(Failure::new(
+                Exit::BadConfig,
+                "a certificate without its key, or a key without its certificate",
+                next,
+            ));
+        }
+    };
+    log::start();
+    let options = Options { data, listen: listen.unwrap_or_else(|| Options::LISTEN.to_owned()), tls, settings };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Unavailable, format!("no threads could be started: {error}"), ""))?;
+    runtime.block_on(hub::serve(options)).map_err(|error| failed(error, Exit::Unavailable))?;
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    Ok(Exit::Done)
 }
 
-fn token(args: Token) -> Result<Exit, Failure> {
-    let _ = (args.data, args.account, args.scope, args.role, args.ttl);
-    Err(no_hub())
+fn token(args: Token, context: &Context) -> Result<Exit, Failure> {
+    let grant = Grant {
+        account: args.account,
+        scopes: args.scope,
+        role: args.role.unwrap_or_default(),
+        ttl_seconds: i64::try_from(args.ttl.as_secs()).unwrap_or(i64::MAX / 2),
+        may_bring_tables: !args.no_tables,
+    };
+    let token = hub::token::issue(&args.data, &grant).map_err(|error| failed(error, Exit::Failed))?;
+    let document = serde_json::json!({"schema": "homing.token/1", "account": grant.account, "scopes": grant.scopes, "token": token});
+    context.show(&document, |_| format!("{token}\n"))?;
+    Ok(Exit::Done)
 }
 
-fn revoke(args: Revoke) -> Result<Exit, Failure> {
-    let _ = (args.data, args.token, args.account);
-    Err(no_hub())
+fn revoke(args: Revoke, context: &Context) -> Result<Exit, Failure> {
+    let what = match (args.token, args.account) {
+        (Some(token), _) if token.contains('.') => hub::Revoke::Token(token),
+        (Some(id), _) => hub::Revoke::Id(id),
+        (None, Some(account)) => hub::Revoke::Account(account),
+        (None, None) => {
+            return Err(Failure::new(Exit::Usage, "nothing to revoke was named", "name a token, or --account NAME"));
+        }
+    };
+    hub::revoke(&args.data, &what).map_err(|error| failed(error, Exit::Failed))?;
+    let document = serde_json::json!({"schema": "homing.revocation/1", "revoked": true});
+    context.show(&document, |_| "revoked; a running hub honours it within a minute\n".to_owned())?;
+    Ok(Exit::Done)
 }
 
-fn backup(args: Backup) -> Result<Exit, Failure> {
-    let _ = (args.data, args.to);
-    Err(no_hub())
+fn backup(args: Backup, context: &Context) -> Result<Exit, Failure> {
+    let copied = hub::backup(&args.data, &args.to).map_err(|error| failed(error, Exit::Failed))?;
+    let document = serde_json::json!({"schema": "homing.backup/1", "scopes": copied.scopes, "bytes": copied.bytes});
+    context.show(&document, |_| {
+        format!("copied {} scopes, {}, to {}\n", copied.scopes, words::size(copied.bytes), args.to.display())
+    })?;
+    Ok(Exit::Done)
 }
 
-fn no_hub() -> Failure {
-    Failure::new(Exit::Failed, "this build has no hub", "")
+fn failed(error: HubError, exit: Exit) -> Failure {
+    match error {
+        HubError::SetUp { what, next } => Failure::new(exit, what, next),
+        other => {
+            let (_, refusal) = other.answer();
+            Failure::new(exit, refusal.error.message, refusal.error.hint)
+        }
+    }
 }

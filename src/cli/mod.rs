@@ -19,6 +19,7 @@ mod history;
 mod hub;
 mod init;
 mod interrupt;
+mod log;
 mod man;
 mod pause;
 mod plan;

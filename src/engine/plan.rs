@@ -119,10 +119,11 @@ fn staying(candidates: &[Candidate], limits: &Limits) -> Vec<Option<ReasonCode>>
     for (persons, code) in [(true, ReasonCode::ParentSetAside), (false, ReasonCode::PendingParent)] {
         let root = |at: &usize| own[*at].is_some_and(|code| waits_for_a_person(code) == persons);
         let mut next: Vec<usize> = (0..candidates.len()).filter(root).collect();
+        let mut seen = vec![false; candidates.len()];
         while let Some(at) = next.pop() {
             for dependant in &dependants[at] {
-                if stays[*dependant].is_none() {
-                    stays[*dependant] = Some(code);
+                if !std::mem::replace(&mut seen[*dependant], true) {
+                    stays[*dependant].get_or_insert(code);
                     next.push(*dependant);
                 }
             }
@@ -157,11 +158,12 @@ fn fill(candidates: &[Candidate], limits: &Limits, links: &Links, urgency: &Urge
         }
         // Too large for any batch: cut where its needs allow.
         for group in links.walk(groups, |group| urgency.of_group(group)) {
-            let members = links.members(group);
-            if batch.take(members) {
+            let mut members = links.members(group).to_vec();
+            if batch.take(&members) {
                 continue;
             }
-            if batch.would_hold(members) || !members.iter().all(|at| batch.take(&[*at])) {
+            members.sort_unstable_by_key(|at| (candidates[*at].priority, candidates[*at].seq));
+            if batch.would_hold(&members) || !members.iter().all(|at| batch.take(&[*at])) {
                 return batch.taken;
             }
         }

@@ -83,6 +83,18 @@ impl DataDir {
         Err(HubError::set_up(format!("{} is not a hub's data directory", root.display()), "check --data"))
     }
 
+    /// Keeps every other hub off this directory while it is held.
+    pub fn lock(&self) -> Result<fs::File> {
+        let path = self.root.join("hub.lock");
+        let taken = |what: String| HubError::set_up(what, "stop it first, or give this one a --data of its own");
+        let open = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = open.map_err(|error| taken(format!("cannot use {}: {error}", path.display())))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(_) => Err(taken(format!("another hub runs on {}", self.root.display()))),
+        }
+    }
+
     pub fn registry(&self) -> PathBuf {
         self.root.join("hub.db")
     }

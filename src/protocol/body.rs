@@ -206,7 +206,12 @@ impl Packing {
             Packing::Plain if packed.len() > bytes_max => Err(too_large()),
             Packing::Plain => Ok(packed.to_vec()),
             Packing::Gzip => take(&mut flate2::read::GzDecoder::new(packed)),
-            Packing::Zstd => take(&mut zstd::stream::Decoder::new(packed)?),
+            Packing::Zstd => {
+                // A frame names the memory it wants before it brings a byte.
+                let mut unpacker = zstd::stream::Decoder::new(packed)?;
+                unpacker.window_log_max(24)?;
+                take(&mut unpacker)
+            }
         }
     }
 }

@@ -139,6 +139,16 @@ pub enum Hint {
     Lost,
 }
 
+/// The remote that a replica's settings name. Sends nothing yet.
+pub fn open(
+    settings: &crate::model::settings::Remote,
+    device: &str,
+    runtime: &tokio::runtime::Handle,
+    stop: tokio::sync::watch::Receiver<bool>,
+) -> std::result::Result<Box<dyn Remote>, Fault> {
+    Ok(Box::new(homing::HomingRemote::new(settings.clone(), device.to_owned(), runtime.clone(), stop)?))
+}
+
 /// One call of the far end each. Every call has a deadline.
 pub trait Remote: Send {
     fn abilities(&self) -> Abilities;

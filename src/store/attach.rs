@@ -97,7 +97,7 @@ impl Store {
     }
 
     /// Reads the registered tables into memory.
-    fn load(&mut self) -> Result<Attached> {
+    pub(crate) fn load(&mut self) -> Result<Attached> {
         let found = schema::tables(&self.db)?;
         let mut registered = self.db.prepare("SELECT tab, name, shape FROM _homing_table")?;
         let rows = registered

@@ -261,6 +261,71 @@ fn bodies_travel_packed_both_ways() {
     }
 }
 
+/// For these tests alone: localhost, until the year 2126 or so.
+const CERTIFICATE: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBmTCCAT6gAwIBAgIUEVz6Ee0Q5w+MekrX4Dp2os/ZnE0wCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMTA4NDc1N1oYDzIxMjYxMDI4
+MDg0NzU3WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAR8s4HUPHuMzApLODh6+7+jeQkDzUnTeVk98HZDfcCq+dFepHwC9dOt
+drWD3HzAF5ZE5YdkQvfjn61GmicgcBbeo2wwajAdBgNVHQ4EFgQUKKThWzGYiL9m
+iyO47E7xgvXL+0IwHwYDVR0jBBgwFoAUKKThWzGYiL9miyO47E7xgvXL+0IwGgYD
+VR0RBBMwEYIJbG9jYWxob3N0hwR/AAABMAwGA1UdEwEB/wQCMAAwCgYIKoZIzj0E
+AwIDSQAwRgIhAKVm5C9/t6/kZFiAva2bmW8HjNTmB5BSS3NTuCdzYgddAiEAwd9t
+R3zcUgHy5W3nP6eJaKWCxET2umKxnU8n95zhAPc=
+-----END CERTIFICATE-----
+";
+const CERTIFICATE_KEY: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgL+bJZAZ2/SJnK2Ru
+M2VDxx3cgBhtDYiug73K7M0f4aahRANCAAR8s4HUPHuMzApLODh6+7+jeQkDzUnT
+eVk98HZDfcCq+dFepHwC9dOtdrWD3HzAF5ZE5YdkQvfjn61GmicgcBbe
+-----END PRIVATE KEY-----
+";
+
+#[test]
+fn with_its_own_certificate_the_hub_speaks_tls_and_nothing_else() {
+    use rustls_pki_types::pem::PemObject;
+    use std::sync::Arc;
+    let dir = tempfile::tempdir().unwrap();
+    let files = Tls { certificate: dir.path().join("cert.pem"), key: dir.path().join("key.pem") };
+    std::fs::write(&files.certificate, CERTIFICATE).unwrap();
+    std::fs::write(&files.key, CERTIFICATE_KEY).unwrap();
+    let rig = Rig::on(dir, Settings::default(), Some(files));
+    assert!(rig.running.as_ref().unwrap().url().starts_with("https://127.0.0.1:"));
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rustls_pki_types::CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connection = rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let mut stream = rustls::StreamOwned::new(connection, rig.connect());
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").unwrap();
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    assert_eq!(Answer::parse(&bytes).status, 200);
+    // Plain HTTP is no handshake: the connection ends, and the hub goes on.
+    let mut plain = rig.connect();
+    plain.write_all(b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n").unwrap();
+    let mut bytes = Vec::new();
+    let _ = plain.read_to_end(&mut bytes);
+    assert!(!bytes.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&bytes));
+}
+
+#[test]
+fn two_hubs_never_share_a_data_directory() {
+    let mut rig = Rig::new();
+    let second = Options { listen: "127.0.0.1:0".into(), ..Options::new(rig.data()) };
+    let error = rig.runtime.block_on(homing::hub::start(second.clone())).err().unwrap().to_string();
+    assert!(error.contains("another hub"), "{error}");
+    rig.stop();
+    let running = rig.runtime.block_on(homing::hub::start(second)).unwrap();
+    rig.runtime.block_on(running.stop());
+}
+
 fn forged(header: &str, claims: &str, signature: &str) -> String {
     format!("{}.{}.{signature}", B64.encode(header), B64.encode(claims))
 }
@@ -555,11 +620,49 @@ fn the_data_directory_is_for_its_owner_alone() {
 #[test]
 fn an_address_in_use_and_a_bad_certificate_are_said_in_words() {
     let rig = Rig::new();
-    let taken = Options { listen: rig.address.to_string(), ..Options::new(rig.data()) };
+    let taken = Options { listen: rig.address.to_string(), ..Options::new(rig.dir.path().join("second")) };
     let error = rig.runtime.block_on(homing::hub::start(taken)).err().unwrap().to_string();
     assert!(error.contains("cannot listen on") && error.contains("--listen"), "{error}");
     let tls = Some(Tls { certificate: rig.data().join("hub.key"), key: rig.data().join("hub.key") });
-    let options = Options { listen: "127.0.0.1:0".into(), tls, ..Options::new(rig.data()) };
+    let options = Options { listen: "127.0.0.1:0".into(), tls, ..Options::new(rig.dir.path().join("third")) };
     let error = rig.runtime.block_on(homing::hub::start(options)).err().unwrap().to_string();
     assert!(error.contains("for TLS"), "{error}");
+}
+
+/// Reads an example as the message it stands for and writes it again.
+fn again<T: Serialize + DeserializeOwned>(text: &str) -> serde_json::Value {
+    let message: T = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"));
+    serde_json::to_value(message).unwrap()
+}
+
+#[test]
+fn every_example_of_the_protocols_document_is_a_message_of_it() {
+    use homing::protocol as p;
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocol.md")).unwrap();
+    let mut seen: Vec<&str> = Vec::new();
+    for block in text.split("\n```json ").skip(1) {
+        let (name, rest) = block.split_once('\n').unwrap();
+        let example = rest.split_once("\n```").unwrap().0;
+        let written = match name {
+            "Hello" => again::<p::Hello>(example),
+            "Welcome" => again::<p::Welcome>(example),
+            "Push" => again::<p::Push>(example),
+            "Pushed" => again::<p::Pushed>(example),
+            "WireOutcome" => again::<p::WireOutcome>(example),
+            "Pull" => again::<p::Pull>(example),
+            "Pulled" => again::<p::Pulled>(example),
+            "DigestRequest" => again::<p::DigestRequest>(example),
+            "Digest" => again::<p::Digest>(example),
+            "RowRequest" => again::<p::RowRequest>(example),
+            "RowAnswer" => again::<p::RowAnswer>(example),
+            "ScopeStatus" => again::<p::ScopeStatus>(example),
+            "Refusal" => again::<p::Refusal>(example),
+            other => panic!("an example of no message: {other}"),
+        };
+        let example: serde_json::Value = serde_json::from_str(example).unwrap();
+        assert_eq!(written, example, "{name}");
+        seen.push(name);
+    }
+    seen.dedup();
+    assert!(seen.len() >= 13, "{seen:?}");
 }

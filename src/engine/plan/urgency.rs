@@ -96,7 +96,8 @@ impl Urgencies {
             Why::BeforeTable { table: table.clone() }
         } else if (urgency.priority, urgency.seq) < (priority, candidates[at].seq) {
             let (table, key) = name(source);
-            Why::NeededBy { table, key }
+            let circle = links.group(source) == group;
+            if circle { Why::Together { table, key } } else { Why::NeededBy { table, key } }
         } else if unit.priority < priority {
             let (table, key) = name(lead);
             Why::Together { table, key }

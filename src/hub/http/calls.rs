@@ -19,6 +19,7 @@ use super::server::Hub;
 use crate::hub::error::{HubError, Result};
 use crate::hub::scopes::{OpenScope, lock};
 use crate::hub::token::Claims;
+use crate::model::text;
 use crate::protocol::body::Packing;
 
 /// For one piece of a body to come, and for all of it.
@@ -46,11 +47,13 @@ async fn call(
     path: std::result::Result<Path<(String, String)>, PathRejection>,
     request: Request,
 ) -> Response<Body> {
-    let done = match path {
-        Ok(Path((scope, call))) => answer(&hub, &scope, &call, request).await,
-        Err(_) => Err(nowhere()),
-    };
-    done.unwrap_or_else(|error| answer::refusal(&error))
+    let Ok(Path((scope, call))) = path else { return answer::refusal(&nowhere()) };
+    let begun = tokio::time::Instant::now();
+    let done = answer(&hub, &scope, &call, request).await;
+    let response = done.unwrap_or_else(|error| answer::refusal(&error));
+    let (status, milliseconds) = (response.status().as_u16(), begun.elapsed().as_millis() as u64);
+    tracing::debug!(scope = text::printable(&scope), call = text::printable(&call), status, milliseconds);
+    response
 }
 
 async fn answer(hub: &Arc<Hub>, scope: &str, call: &str, request: Request) -> Result<Response<Body>> {

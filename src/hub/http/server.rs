@@ -56,6 +56,7 @@ pub struct Running {
     scheme: &'static str,
     hub: Arc<Hub>,
     task: JoinHandle<()>,
+    _lock: std::fs::File,
 }
 
 impl Running {
@@ -98,6 +99,7 @@ pub async fn serve(options: Options) -> Result<()> {
 /// Starts serving and returns; needs a tokio runtime with time and network.
 pub async fn start(options: Options) -> Result<Running> {
     let data = DataDir::open(&options.data)?;
+    let lock = data.lock()?;
     let keys = Keys::new(&data.key()?);
     let registry = Arc::new(Registry::open(&data)?);
     let acceptor = options.tls.as_ref().map(tls::acceptor).transpose()?;
@@ -124,7 +126,7 @@ pub async fn start(options: Options) -> Result<Running> {
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     tracing::info!(%address, scheme, data = %options.data.display(), "listening");
     let task = tokio::spawn(run(hub.clone(), listener, acceptor));
-    Ok(Running { address, scheme, hub, task })
+    Ok(Running { address, scheme, hub, task, _lock: lock })
 }
 
 async fn run(hub: Arc<Hub>, listener: TcpListener, acceptor: Option<TlsAcceptor>) {

@@ -5,11 +5,15 @@
 //! out together and put back with their new values, each under its old rowid. Never
 //! `INSERT OR REPLACE`: a value that an outsider holds is a conflict, not his end.
 
-use super::put::{Batch, Moved, Step, Touched};
+use rusqlite::Connection;
+
+use super::batch::{Batch, Moved, Step, Touched};
+use super::schema::Shape;
 use super::writing::Writing;
 use crate::hub::error::Result;
-use crate::model::Value;
-use crate::protocol::WireOutcome;
+use crate::model::{Key, Row, Value};
+use crate::protocol::{WireOther, WireOutcome};
+use crate::sqlite::{ident, idents, value};
 
 /// Plain sweeps over what is blocked before rows are moved aside.
 const SWEEPS_MAX: usize = 4;
@@ -110,7 +114,7 @@ fn move_aside(
 fn rowid(writing: &Writing, moved: &Moved) -> Result<Option<i64>> {
     let shape = moved.shape();
     let Some(name) = shape.rowid else { return Ok(None) };
-    let sql = format!("SELECT {name} FROM {} WHERE {}", crate::sqlite::ident(&shape.table.name), shape.key_is("", 1));
+    let sql = format!("SELECT {name} FROM {} WHERE {}", ident(&shape.table.name), shape.key_is("", 1));
     let read = |row: &rusqlite::Row| row.get(0);
     Ok(Some(writing.db().prepare_cached(&sql)?.query_row(rusqlite::params_from_iter(&moved.key.0), read)?))
 }
@@ -125,4 +129,32 @@ fn put_back(writing: &Writing, moved: &Moved, rowid: Option<i64>) -> Result<bool
         Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Keys of other rows that hold values `wanted` needs for itself.
+pub(super) fn holders(db: &Connection, shape: &Shape, key: &Key, wanted: &Row) -> Result<Vec<WireOther>> {
+    let mut found: Vec<WireOther> = Vec::new();
+    let sets = shape.table.unique.iter().map(|unique| &unique.columns).chain([&shape.table.key]);
+    for columns in sets {
+        let Some(at) = columns.iter().map(|name| shape.table.position(name)).collect::<Option<Vec<usize>>>() else {
+            continue;
+        };
+        let equal: Vec<String> = columns.iter().map(|name| format!("{} = ?", ident(name))).collect();
+        let sql = format!(
+            "SELECT {} FROM {} WHERE {} LIMIT 5",
+            idents(shape.key_names()),
+            ident(&shape.table.name),
+            equal.join(" AND ")
+        );
+        let mut statement = db.prepare_cached(&sql)?;
+        let mut rows = statement.query(rusqlite::params_from_iter(at.iter().map(|at| &wanted[*at])))?;
+        while let Some(row) = rows.next()? {
+            let holder = value::read_row(row, 0, shape.key_at.len())?;
+            let other = WireOther { table: shape.table.name.clone(), key: holder };
+            if other.key != key.0 && !found.contains(&other) {
+                found.push(other);
+            }
+        }
+    }
+    Ok(found)
 }

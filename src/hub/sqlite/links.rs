@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::put::{Batch, Touched};
+use super::batch::{Batch, Touched};
 use super::schema::Shape;
 use super::writing;
 use crate::hub::error::Result;

@@ -12,6 +12,7 @@
 //! A `Scope` never reads the clock and has no randomness: both come in as arguments.
 
 mod aside;
+mod batch;
 mod bring;
 mod cursor;
 mod device;
@@ -21,6 +22,7 @@ mod layout;
 mod links;
 mod look;
 mod outside;
+mod plan;
 mod prune;
 mod pull;
 mod push;

@@ -6,10 +6,10 @@
 //! copy of itself.
 
 use super::aside;
+use super::batch::{Batch, Step, Touched};
 use super::device::{self, Device};
 use super::links::{self, Offenders};
 use super::outside;
-use super::put::{Batch, Step, Touched};
 use super::scope::Scope;
 use super::writing::Writing;
 use crate::hub::error::{HubError, Result};

@@ -213,9 +213,10 @@ impl Affinity {
             (Affinity::Real, Value::Real(number)) => *number != 0.0 || number.is_sign_positive(),
             (Affinity::Real, Value::Integer(_)) => false,
             (_, Value::Integer(_)) => true,
-            (_, Value::Real(number)) => number.fract() != 0.0,
+            // One that an integer can hold becomes it.
+            (_, Value::Real(number)) => number.fract() != 0.0 || number.abs() > 9.3e18,
             (_, Value::Text(text)) => !looks_numeric(text),
-            (_, Value::Malformed(_)) => false,
+            (_, Value::Malformed(_)) => true,
         }
     }
 }
@@ -223,5 +224,5 @@ impl Affinity {
 /// Whatever SQLite would take for a number, and a little more.
 fn looks_numeric(text: &str) -> bool {
     let trimmed = text.trim_matches(|character: char| character.is_ascii_whitespace() || character == '\u{b}');
-    trimmed.contains('\0') || trimmed.parse::<f64>().is_ok()
+    trimmed.parse::<f64>().is_ok()
 }

@@ -40,6 +40,8 @@ pub struct Scope {
     /// When each device was last here, for those not written down yet.
     pub(super) seen: HashMap<i64, i64>,
     pub(super) epoch: String,
+    /// The name of the next epoch, if one must begin while the file is open.
+    spare_epoch: Option<String>,
     pub(super) head: Revision,
     data_version: i64,
 }
@@ -59,6 +61,7 @@ impl Scope {
             layout::set(&tx, "copied", 0)?;
         }
         let epoch = layout::text(&tx, "epoch")?;
+        let spare_epoch = (epoch != options.epoch).then_some(options.epoch);
         tx.commit()?;
         Ok(Scope {
             db,
@@ -66,6 +69,7 @@ impl Scope {
             schema: Arc::default(),
             seen: HashMap::new(),
             epoch,
+            spare_epoch,
             head: Revision(head),
             data_version: -1,
         })
@@ -89,6 +93,16 @@ impl Scope {
                 return Ok(());
             }
         }
+    }
+
+    /// Somebody has seen revisions that are not here: the file is older than it was, and
+    /// those numbers must never be given out again under the same epoch.
+    pub(super) fn begin_epoch(&mut self) -> Result<()> {
+        if let Some(epoch) = self.spare_epoch.take() {
+            layout::set(&self.db, "epoch", &epoch)?;
+            self.epoch = epoch;
+        }
+        Ok(())
     }
 
     /// Settles where there is something to settle, without the write lock where there
@@ -157,6 +171,9 @@ fn configure(db: &Connection) -> Result<()> {
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
     db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-    db.execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -8000; PRAGMA temp_store = MEMORY")?;
+    db.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 8000; PRAGMA journal_size_limit = 67108864;
+         PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY",
+    )?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 mod outside;
 mod pulling;
 mod pushing;
+mod random;
 mod restoring;
 mod schemas;
 

@@ -62,3 +62,16 @@ fn a_file_of_a_newer_hub_is_refused_in_words_and_left_as_it_is() {
     let error = Scope::open(&rig.path, options).err().unwrap().to_string();
     assert!(error.contains("format 2") && error.contains("newer Homing"), "{error}");
 }
+
+#[test]
+fn trap_20_a_cursor_ahead_of_the_log_shows_a_restore_that_left_no_other_sign() {
+    let mut rig = Rig::new(NOTES);
+    rig.sql("INSERT INTO notes VALUES ('x')");
+    let behind = rig.pull("b", None).cursor;
+    rig.scope = open(&rig, None);
+    assert_eq!(code(rig.page("a", Some("l.epoch-1.9"), 10, 1000)), "epoch_over");
+    assert_eq!(rig.scope.epoch(), "epoch-2");
+    // Whoever was not ahead hears of it, too: their revisions may mean other rows soon.
+    assert_eq!(code(rig.page("b", Some(&behind), 10, 1000)), "epoch_over");
+    assert_eq!(rows(&rig.pull("b", None)), ["notes [\"x\"]"]);
+}

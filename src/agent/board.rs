@@ -1,0 +1,195 @@
+//! The board: how every replica stands, where workers write and everybody reads.
+//!
+//! State shown here is what the session said last; nothing is decided from it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde_json::{Value as Json, json};
+use tokio::sync::{broadcast, watch};
+
+use crate::engine::session::View;
+use crate::ipc::answer::STATUS;
+use crate::ipc::{Event, Topic};
+use crate::model::Reason;
+use crate::model::settings::Replica;
+use crate::model::status::{Cycle, HistoryEntry, Link, Progress, ReplicaStatus, State, Status};
+use crate::store::report::Counts;
+
+/// Past cycles kept a replica.
+const HISTORY_MAX: usize = 500;
+/// Events a slow reader may be behind before it is told that it missed some.
+const EVENTS_MAX: usize = 1_024;
+
+/// One replica on the board.
+#[derive(Clone, Debug)]
+pub struct Face {
+    pub replica: Replica,
+    pub view: View,
+    /// Wall clock, milliseconds, of what `view.next_at` says.
+    pub next_sync_at: Option<i64>,
+    pub counts: Counts,
+    pub last_sync_at: Option<i64>,
+    pub last_cycle: Option<Cycle>,
+    pub history: VecDeque<HistoryEntry>,
+    pub notes: Vec<String>,
+    pub progress: Option<Progress>,
+    pub latency: Option<u64>,
+    /// Cycles begun and ended, and how the last one ended.
+    pub begun: u64,
+    pub ended: u64,
+    pub outcome: Option<Reason>,
+}
+
+impl Face {
+    pub fn new(replica: Replica, view: View) -> Face {
+        Face {
+            replica,
+            view,
+            next_sync_at: None,
+            counts: Counts::default(),
+            last_sync_at: None,
+            last_cycle: None,
+            history: VecDeque::new(),
+            notes: Vec::new(),
+            progress: None,
+            latency: None,
+            begun: 0,
+            ended: 0,
+            outcome: None,
+        }
+    }
+
+    pub fn status(&self, now: i64) -> ReplicaStatus {
+        let counts = &self.counts;
+        ReplicaStatus {
+            name: self.replica.name.clone(),
+            database: self.replica.database.display().to_string(),
+            state: self.view.word,
+            reason: self.view.reason.clone().or_else(|| self.unfinished()),
+            pending: counts.pending,
+            set_aside: counts.set_aside,
+            conflicts: counts.conflicts,
+            parked: counts.parked,
+            last_sync_at: self.last_sync_at,
+            next_sync_at: self.next_sync_at,
+            oldest_pending_seconds: counts.oldest.map(|at| (now.saturating_sub(at).max(0) / 1000) as u64),
+            online: self.view.online,
+            link: Link { latency_ms: self.latency, failures: self.view.failures },
+            last_cycle: self.last_cycle.clone(),
+            notes: self.notes.clone(),
+            progress: if self.view.word == State::Syncing { self.progress.clone() } else { None },
+            lasting: self.view.lasting,
+        }
+    }
+
+    /// In step but for something that waits for a person, or for a row to come.
+    fn unfinished(&self) -> Option<Reason> {
+        use crate::model::ReasonCode;
+        let name = &self.replica.name;
+        let reason = |code, text: String, next: String| Some(Reason { code, text, next });
+        match &self.counts {
+            counts if counts.set_aside > 0 => reason(
+                ReasonCode::RowRefused,
+                format!("{} changes are set aside and wait for a person", counts.set_aside),
+                format!("`homing queue list {name}` names them"),
+            ),
+            counts if counts.conflicts > 0 => reason(
+                ReasonCode::ConflictManual,
+                format!("{} conflicts wait for a person", counts.conflicts),
+                "`homing conflicts list` shows them".to_owned(),
+            ),
+            counts if counts.parked > 0 => reason(
+                ReasonCode::ParkedConstraint,
+                format!("{} rows from the remote cannot be written here yet", counts.parked),
+                format!("`homing explain {name} TABLE KEY` says why"),
+            ),
+            _ => None,
+        }
+    }
+}
+
+pub struct Board {
+    faces: Mutex<Vec<Face>>,
+    sequence: Mutex<u64>,
+    events: broadcast::Sender<Arc<Event>>,
+    /// Changes whenever a cycle begins or ends.
+    turns: watch::Sender<u64>,
+}
+
+impl Board {
+    pub fn new(faces: Vec<Face>) -> Board {
+        Board {
+            faces: Mutex::new(faces),
+            sequence: Mutex::new(0),
+            events: broadcast::channel(EVENTS_MAX).0,
+            turns: watch::channel(0).0,
+        }
+    }
+
+    pub fn faces(&self) -> MutexGuard<'_, Vec<Face>> {
+        self.faces.lock().expect("BUG: nobody panics while holding the board")
+    }
+
+    /// Changes one face, and tells everybody how it looks now.
+    pub fn change<T>(&self, at: usize, now: i64, change: impl FnOnce(&mut Face) -> T) -> T {
+        let (done, before, after) = {
+            let mut faces = self.faces();
+            let face = &mut faces[at];
+            let before = face.status(now);
+            let done = change(face);
+            (done, before, face.status(now))
+        };
+        if before != after {
+            let topic = if only_progress(&before, &after) { Topic::Progress } else { Topic::Status };
+            let data = match topic {
+                Topic::Progress => {
+                    let progress = after.progress.clone().unwrap_or_default();
+                    json!({"replica": after.name, "what": progress.what, "done": progress.done, "total": progress.total})
+                }
+                _ => serde_json::to_value(&after).expect("BUG: a status is JSON"),
+            };
+            self.tell(topic, now, data);
+        }
+        self.turns.send_modify(|turn| *turn += 1);
+        done
+    }
+
+    pub fn tell(&self, topic: Topic, now: i64, data: Json) {
+        // Numbered and sent under one lock: receivers see no gap and no step back.
+        let mut sequence = self.sequence.lock().expect("BUG: nobody panics while holding the sequence");
+        *sequence += 1;
+        let _ = self.events.send(Arc::new(Event { seq: *sequence, topic, time: now, data }));
+    }
+
+    pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.events.subscribe()
+    }
+
+    pub fn turns(&self) -> watch::Receiver<u64> {
+        self.turns.subscribe()
+    }
+
+    pub fn remember(&self, at: usize, entry: HistoryEntry) {
+        let mut faces = self.faces();
+        let history = &mut faces[at].history;
+        history.push_front(entry);
+        history.truncate(HISTORY_MAX);
+    }
+
+    pub fn status(&self, now: i64, wanted: Option<&str>) -> Status {
+        let faces = self.faces();
+        let chosen = faces.iter().filter(|face| wanted.is_none_or(|name| face.replica.name == name));
+        Status {
+            schema: STATUS.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            replicas: chosen.map(|face| face.status(now)).collect(),
+        }
+    }
+}
+
+fn only_progress(before: &ReplicaStatus, after: &ReplicaStatus) -> bool {
+    let quiet =
+        |status: &ReplicaStatus| ReplicaStatus { progress: None, oldest_pending_seconds: None, ..status.clone() };
+    after.progress.is_some() && quiet(before) == quiet(after)
+}

@@ -1,0 +1,414 @@
+//! The front desk: answers what local programs ask over the socket.
+//!
+//! Never blocks a cycle: what the board shows is read there, what is in a file is
+//! looked up through a connection of its own, and everything else is an order left
+//! with the replica's worker.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+use tokio::sync::broadcast;
+
+use super::board::Board;
+use super::clock::{Clock, SystemClock};
+use super::inquire::Inquiry;
+use super::worker::Order;
+use crate::engine::session::{Event as Happening, Wake};
+use crate::ipc::Request;
+use crate::ipc::answer::*;
+use crate::ipc::service::{CallError, Event, Peer, Service};
+use crate::model::settings::Replica;
+use crate::model::status::State;
+use crate::model::{Fault, FaultKind, Reason, ReasonCode};
+use crate::store::Store;
+
+/// How long `sync.wait` goes on after the way to the remote failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub struct Desk {
+    pub board: Arc<Board>,
+    /// One a replica, in the order of the board.
+    pub workers: Vec<Sender<Order>>,
+    pub device: String,
+    pub runtime: tokio::runtime::Handle,
+}
+
+type Answer = Result<Json, CallError>;
+
+impl Service for Desk {
+    async fn call(&self, _peer: &Peer, request: Request) -> Answer {
+        match request {
+            Request::ReplicaList(_) => self.replicas(None),
+            Request::ReplicaStatus(asked) => self.status(asked.replica).await,
+            Request::ReplicaAttach(asked) => self.order(Some(asked.replica), Happening::Resume),
+            Request::ReplicaDetach(asked) => self.detach(&asked.replica, asked.discard).await,
+            Request::SyncNow(asked) => self.order(asked.replica, Happening::Wake(Wake::Command)),
+            Request::SyncWait(asked) => self.wait(asked.replica, asked.timeout_ms.unwrap_or(60_000)).await,
+            Request::SyncPause(asked) => self.order(asked.replica, Happening::Pause),
+            Request::SyncResume(asked) => self.order(asked.replica, Happening::Resume),
+            Request::AppForeground(asked) => self.order(asked.replica, Happening::Wake(Wake::Foreground)),
+            Request::QueueList(asked) => {
+                let limit = asked.limit.unwrap_or(1_000) as usize;
+                let table = asked.table;
+                let lists = self.each(asked.replica, move |inquiry| inquiry.queue(table.as_deref(), limit)).await?;
+                let mut changes: Vec<_> = lists.into_iter().flatten().collect();
+                let more = changes.len() > limit;
+                changes.truncate(limit);
+                show(&Queue { schema: QUEUE.to_owned(), changes, more })
+            }
+            Request::QueueRetry(asked) => {
+                let at = self.find(&asked.replica)?;
+                let (table, key) = (asked.table, asked.key);
+                if table.is_none() && !asked.all {
+                    return Err(CallError::new(
+                        ReasonCode::BadRequest,
+                        "neither a table nor `all` was named",
+                        "name a table, a table and a key, or all",
+                    ));
+                }
+                let changes = self.ask(at, move |inquiry| inquiry.retry(table.as_deref(), key.as_deref())).await?;
+                let _ = self.workers[at].send(Order::Event(Happening::Wake(Wake::Command)));
+                show(&Count { changes })
+            }
+            Request::QueueDiscard(asked) => {
+                let at = self.find(&asked.replica)?;
+                let changes = self.ask(at, move |inquiry| inquiry.discard(&asked.table, &asked.key)).await?;
+                let _ = self.workers[at].send(Order::Event(Happening::Wake(Wake::Command)));
+                show(&Count { changes })
+            }
+            Request::RowExplain(asked) => {
+                let at = self.find(&asked.replica)?;
+                show(&self.ask(at, move |inquiry| inquiry.explain(&asked.table, &asked.key)).await?)
+            }
+            Request::PlanGet(asked) => {
+                let at = self.find(&asked.replica)?;
+                show(&self.ask(at, |inquiry| inquiry.plan()).await?)
+            }
+            Request::ConflictsList(asked) => {
+                let limit = asked.limit.unwrap_or(1_000) as usize;
+                let open = asked.open.unwrap_or(false);
+                let lists = self.each(asked.replica, move |inquiry| inquiry.conflicts(open, limit + 1)).await?;
+                let mut conflicts: Vec<_> = lists.into_iter().flatten().collect();
+                let more = conflicts.len() > limit;
+                conflicts.truncate(limit);
+                show(&Conflicts { schema: CONFLICTS.to_owned(), conflicts, more })
+            }
+            Request::ConflictsGet(asked) => {
+                let id = asked.id;
+                let lists = self.each(asked.replica, move |inquiry| inquiry.conflict(id)).await?;
+                match lists.into_iter().flatten().next() {
+                    Some(conflict) => show(&conflict),
+                    None => Err(CallError::new(
+                        ReasonCode::NotFound,
+                        format!("there is no conflict {id}"),
+                        "`homing conflicts list` shows those there are",
+                    )),
+                }
+            }
+            Request::ConflictsResolve(_) | Request::ConflictsUndo(_) => Err(CallError::new(
+                ReasonCode::NotAllowed,
+                "this version cannot settle a conflict again; both versions are kept",
+                "write the row as it should be in the app: that is a change like any other",
+            )),
+            Request::HistoryList(asked) => {
+                let limit = asked.limit.unwrap_or(100) as usize;
+                let wanted = asked.replica.map(|name| self.find(&name)).transpose()?;
+                let faces = self.board.faces();
+                let chosen = faces.iter().enumerate().filter(|(at, _)| wanted.is_none_or(|wanted| wanted == *at));
+                let mut cycles: Vec<_> = chosen.flat_map(|(_, face)| face.history.iter().cloned()).collect();
+                cycles.sort_by_key(|cycle| std::cmp::Reverse(cycle.at));
+                cycles.truncate(limit);
+                show(&History { schema: HISTORY.to_owned(), cycles })
+            }
+            Request::VerifyRun(asked) => {
+                let at = self.find(&asked.replica)?;
+                let checked = self.ask(at, move |inquiry| inquiry.verify(asked.repair)).await?;
+                if checked.repaired > 0 {
+                    let _ = self.workers[at].send(Order::Event(Happening::Wake(Wake::Command)));
+                }
+                show(&checked)
+            }
+            Request::MetricsGet(_) => self.metrics(),
+            Request::ActionEnqueue(_) => Err(CallError::new(
+                ReasonCode::NotAllowed,
+                "this version has no actions",
+                "write a row to a synced table instead",
+            )),
+            Request::NetworkStatus(_) => self.network(),
+        }
+    }
+
+    fn events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.board.events()
+    }
+
+    fn snapshot(&self) -> Json {
+        serde_json::to_value(self.board.status(SystemClock.millis(), None)).expect("BUG: a status is JSON")
+    }
+}
+
+impl Desk {
+    fn find(&self, name: &str) -> Result<usize, CallError> {
+        let faces = self.board.faces();
+        faces.iter().position(|face| face.replica.name == name).ok_or_else(|| {
+            let names: Vec<&str> = faces.iter().map(|face| face.replica.name.as_str()).collect();
+            CallError::new(
+                ReasonCode::UnknownReplica,
+                format!("there is no replica {name}"),
+                format!("this agent serves: {}", names.join(", ")),
+            )
+        })
+    }
+
+    fn chosen(&self, name: Option<&str>) -> Result<Vec<usize>, CallError> {
+        match name {
+            Some(name) => Ok(vec![self.find(name)?]),
+            None => Ok((0..self.workers.len()).collect()),
+        }
+    }
+
+    fn replicas(&self, chosen: Option<&[usize]>) -> Answer {
+        let faces = self.board.faces();
+        let entries = faces.iter().enumerate().filter(|(at, _)| chosen.is_none_or(|chosen| chosen.contains(at)));
+        show(&Replicas {
+            schema: REPLICAS.to_owned(),
+            replicas: entries
+                .map(|(_, face)| ReplicaEntry {
+                    name: face.replica.name.clone(),
+                    database: face.replica.database.display().to_string(),
+                    remote: face.replica.remote.url.clone(),
+                    attached: face.view.word != State::Detached,
+                })
+                .collect(),
+        })
+    }
+
+    /// Counts what is unsent afresh, so that a write of a moment ago shows.
+    async fn status(&self, replica: Option<String>) -> Answer {
+        for at in self.chosen(replica.as_deref())? {
+            let counted = self.ask(at, |inquiry| inquiry.counts()).await;
+            if let Ok(counts) = counted {
+                let now = SystemClock.millis();
+                self.board.change(at, now, |face| {
+                    let waits = matches!(face.view.word, State::InStep | State::Pending);
+                    if waits && counts.pending > 0 && face.view.word == State::InStep {
+                        face.view.word = State::Pending;
+                        face.view.reason = Some(Reason {
+                            code: ReasonCode::PendingDebounce,
+                            text: "written a moment ago".to_owned(),
+                            next: "it is sent shortly".to_owned(),
+                        });
+                    }
+                    face.counts = counts;
+                });
+            }
+        }
+        show(&self.board.status(SystemClock.millis(), replica.as_deref()))
+    }
+
+    fn order(&self, replica: Option<String>, happening: Happening) -> Answer {
+        let chosen = self.chosen(replica.as_deref())?;
+        for at in &chosen {
+            self.send(*at, Order::Event(happening.clone()))?;
+        }
+        self.replicas(Some(&chosen))
+    }
+
+    fn send(&self, at: usize, order: Order) -> Result<(), CallError> {
+        self.workers[at].send(order).map_err(|_| {
+            CallError::new(ReasonCode::AgentStopping, "the agent is stopping", "ask again when it has started")
+                .retryable(None)
+        })
+    }
+
+    async fn detach(&self, name: &str, discard: bool) -> Answer {
+        let at = self.find(name)?;
+        let (answer, wait) = std::sync::mpsc::channel();
+        self.send(at, Order::Detach { discard, answer })?;
+        let done = tokio::task::spawn_blocking(move || wait.recv_timeout(Duration::from_secs(60))).await;
+        match done {
+            Ok(Ok(Ok(()))) => self.replicas(Some(&[at])),
+            Ok(Ok(Err(fault))) => Err(fault.reason.into()),
+            _ => Err(CallError::new(
+                ReasonCode::TimedOut,
+                "the replica is busy and did not detach within a minute",
+                "try again; nothing was taken out",
+            )
+            .retryable(None)),
+        }
+    }
+
+    /// Waits for a cycle that began after this call. What the way there does to it is
+    /// waited out for a little; what a person must mend is told at once.
+    async fn wait(&self, replica: Option<String>, timeout_ms: u64) -> Answer {
+        let start = Instant::now();
+        let deadline = start + Duration::from_millis(timeout_ms);
+        let mut outcomes = Vec::new();
+        for at in self.chosen(replica.as_deref())? {
+            let reason = self.wait_for(at, start, deadline).await?;
+            let counts = self.ask(at, |inquiry| inquiry.counts()).await.ok();
+            let faces = self.board.faces();
+            let counts = counts.unwrap_or_else(|| faces[at].counts.clone());
+            let reason = reason.or_else(|| {
+                (counts.parked > 0 || counts.set_aside > 0 || counts.conflicts > 0)
+                    .then(|| faces[at].status(0).reason)
+                    .flatten()
+            });
+            outcomes.push(SyncOutcome {
+                replica: faces[at].replica.name.clone(),
+                in_step: reason.is_none() && counts.set_aside == 0 && counts.parked == 0,
+                set_aside: counts.set_aside,
+                conflicts: counts.conflicts,
+                reason,
+            });
+        }
+        show(&Sync { schema: SYNC.to_owned(), replicas: outcomes })
+    }
+
+    async fn wait_for(&self, at: usize, start: Instant, deadline: Instant) -> Result<Option<Reason>, CallError> {
+        let mut turns = self.board.turns();
+        let mut target = self.board.faces()[at].begun + 1;
+        self.send(at, Order::Event(Happening::Wake(Wake::Command)))?;
+        loop {
+            let (ended, outcome, view) = {
+                let faces = self.board.faces();
+                let face = &faces[at];
+                (face.ended, face.outcome.clone(), face.view.clone())
+            };
+            if matches!(view.word, State::Paused | State::Detached | State::Halted) {
+                return Ok(view.reason);
+            }
+            if ended >= target {
+                match outcome {
+                    None => return Ok(None),
+                    Some(reason) if start.elapsed() > PATIENCE || !passes(reason.code) => return Ok(Some(reason)),
+                    Some(_) => {
+                        // A moment later it may be there: a hub that restarts, a lock.
+                        target = ended + 1;
+                        let pause = Duration::from_millis(500).min(deadline.saturating_duration_since(Instant::now()));
+                        tokio::time::sleep(pause).await;
+                        self.send(at, Order::Event(Happening::Wake(Wake::Command)))?;
+                    }
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || tokio::time::timeout(left, turns.changed()).await.is_err() {
+                let reason = outcome.unwrap_or(Reason {
+                    code: ReasonCode::TimedOut,
+                    text: "it was not done in time; it goes on".to_owned(),
+                    next: "wait longer with --timeout, or look at `homing status`".to_owned(),
+                });
+                return Ok(Some(reason));
+            }
+        }
+    }
+
+    async fn each<T: Send + 'static>(
+        &self,
+        replica: Option<String>,
+        question: impl Fn(Inquiry) -> Result<T, Fault> + Clone + Send + 'static,
+    ) -> Result<Vec<T>, CallError> {
+        let mut answers = Vec::new();
+        let named = replica.is_some();
+        for at in self.chosen(replica.as_deref())? {
+            match self.ask(at, question.clone()).await {
+                Ok(answer) => answers.push(answer),
+                // One file in trouble does not hide the others.
+                Err(_) if !named => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Asks one replica's file, away from the runtime's threads.
+    async fn ask<T: Send + 'static>(
+        &self,
+        at: usize,
+        question: impl FnOnce(Inquiry) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, CallError> {
+        let replica: Replica = self.board.faces()[at].replica.clone();
+        let (device, runtime) = (self.device.clone(), self.runtime.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            let store = Store::look(&replica, &device)?;
+            question(Inquiry { replica, device, store, runtime })
+        })
+        .await;
+        match done {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(fault)) => Err(called(fault)),
+            Err(_) => Err(CallError::new(
+                ReasonCode::Internal,
+                "the agent failed to answer; nothing was changed",
+                "the agent's log says more",
+            )),
+        }
+    }
+
+    fn metrics(&self) -> Answer {
+        let faces = self.board.faces();
+        let replicas: Vec<Json> = faces
+            .iter()
+            .map(|face| {
+                let sum = |value: fn(&crate::model::status::Cycle) -> u64| {
+                    face.history.iter().map(|entry| value(&entry.cycle)).sum::<u64>()
+                };
+                json!({
+                    "replica": face.replica.name,
+                    "cycles": face.ended,
+                    "pushed": sum(|cycle| cycle.pushed),
+                    "pulled": sum(|cycle| cycle.pulled),
+                    "conflicts": sum(|cycle| cycle.conflicts),
+                    "bytes_up": sum(|cycle| cycle.bytes_up),
+                    "bytes_down": sum(|cycle| cycle.bytes_down),
+                    "pending": face.counts.pending,
+                    "set_aside": face.counts.set_aside,
+                    "parked": face.counts.parked,
+                })
+            })
+            .collect();
+        show(&json!({"schema": "homing.metrics/1", "replicas": replicas}))
+    }
+
+    fn network(&self) -> Answer {
+        let faces = self.board.faces();
+        let replicas: Vec<NetworkReplica> = faces
+            .iter()
+            .map(|face| NetworkReplica {
+                name: face.replica.name.clone(),
+                online: face.view.online,
+                latency_ms: face.latency,
+                failures: face.view.failures,
+            })
+            .collect();
+        let offline = |face: &super::board::Face| {
+            face.view.reason.as_ref().is_some_and(|reason| reason.code == ReasonCode::OfflineNoNetwork)
+        };
+        show(&Network { online: !faces.iter().any(offline), replicas })
+    }
+}
+
+/// Trouble that may be over in a moment.
+fn passes(code: ReasonCode) -> bool {
+    matches!(
+        code,
+        ReasonCode::OfflineHubDown
+            | ReasonCode::OfflineTimeout
+            | ReasonCode::RemoteTrouble
+            | ReasonCode::DatabaseLocked
+            | ReasonCode::OfflineNoNetwork
+    )
+}
+
+fn called(fault: Fault) -> CallError {
+    let retryable = fault.kind == FaultKind::Locked;
+    let error: CallError = fault.reason.into();
+    if retryable { error.retryable(None) } else { error }
+}
+
+fn show<T: Serialize>(answer: &T) -> Answer {
+    Ok(serde_json::to_value(answer).expect("BUG: an answer is JSON"))
+}

@@ -1,0 +1,409 @@
+//! One replica's thread: its session, its performer, and the loop between them.
+//!
+//! Everything that happens comes in as an `Order`; nobody else touches the session.
+//! Between two steps of a cycle waiting orders are taken in, so that a pause, a stop or
+//! a wake never waits for a whole cycle.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::board::Board;
+use super::clock::{Clock, SystemClock};
+use super::perform::Performer;
+use super::standing::Standing;
+use super::watch::{Print, Watcher};
+use crate::engine::session::{Action, Event, Session, Step, Wake};
+use crate::ipc::Topic;
+use crate::model::settings::Replica;
+use crate::model::status::HistoryEntry;
+use crate::model::{Fault, ReasonCode};
+use crate::remote::{Hint, Listening};
+use crate::store::Store;
+use crate::store::peek::{self, Glance};
+
+/// Keys an event names at most, a table.
+const KEYS_MAX: usize = 100;
+
+pub enum Order {
+    Event(Event),
+    /// Something may have been written to the file.
+    Look,
+    /// Take every trace out of the file; the answer says how it went.
+    Detach {
+        discard: bool,
+        answer: Sender<Result<(), Fault>>,
+    },
+    Stop,
+}
+
+pub struct Worker {
+    pub at: usize,
+    pub replica: Replica,
+    pub device: String,
+    pub state_dir: PathBuf,
+    pub session: Session,
+    pub performer: Performer,
+    pub board: Arc<Board>,
+    pub orders: Receiver<Order>,
+    /// A way to itself, for the watcher and the live channel.
+    pub post: Sender<Order>,
+}
+
+/// What a worker keeps between orders.
+struct Desk {
+    start: Instant,
+    alarm: Option<i64>,
+    next: Option<Step>,
+    listening: Option<Listening>,
+    /// The files as they were after our own last look or cycle.
+    print: Print,
+    glance: Glance,
+    watcher: Watcher,
+    began_at: i64,
+    cause: Wake,
+    fault: Option<Fault>,
+    cycle_start: Instant,
+    stopping: bool,
+}
+
+impl Worker {
+    pub fn run(mut self) {
+        let post = self.post.clone();
+        let watcher = Watcher::new(&self.replica.database, move || {
+            let _ = post.send(Order::Look);
+        });
+        let mut desk = Desk {
+            start: Instant::now(),
+            alarm: None,
+            next: None,
+            listening: None,
+            print: Print::default(),
+            glance: Glance::default(),
+            watcher,
+            began_at: 0,
+            cause: Wake::Start,
+            fault: None,
+            cycle_start: Instant::now(),
+            stopping: false,
+        };
+        let standing = Standing::load(&self.state_dir, &self.replica.name);
+        match standing {
+            Standing { detached: true, .. } => self.handle(&mut desk, Event::Detach),
+            Standing { paused: true, .. } => self.handle(&mut desk, Event::Pause),
+            _ if self.replica.schedule.startup => self.handle(&mut desk, Event::Wake(Wake::Start)),
+            _ => self.handle(&mut desk, Event::Tick),
+        }
+        while !desk.stopping {
+            match desk.next.take() {
+                Some(step) => {
+                    self.step(&mut desk, step);
+                    while let Ok(order) = self.orders.try_recv() {
+                        self.obey(&mut desk, order);
+                    }
+                }
+                None => self.rest(&mut desk),
+            }
+        }
+    }
+
+    /// Waits for an order or the alarm, whichever comes first.
+    fn rest(&mut self, desk: &mut Desk) {
+        let now = desk.now();
+        let alarm = desk.alarm.map(|at| Duration::from_millis((at - now).max(0) as u64));
+        let poll =
+            desk.watcher.polls.as_ref().map(|_| Duration::from_millis(self.replica.schedule.poll.max(100) as u64));
+        let wait = alarm.into_iter().chain(poll).min();
+        let order = match wait {
+            Some(wait) => match self.orders.recv_timeout(wait) {
+                Ok(order) => Some(order),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(Order::Stop),
+            },
+            None => Some(self.orders.recv().unwrap_or(Order::Stop)),
+        };
+        match order {
+            Some(order) => self.obey(desk, order),
+            None => {
+                if poll.is_some() {
+                    self.look(desk);
+                }
+                if desk.alarm.is_some_and(|at| at <= desk.now()) {
+                    desk.alarm = None;
+                    self.handle(desk, Event::Tick);
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, desk: &mut Desk, order: Order) {
+        match order {
+            Order::Event(event) => {
+                self.remember_standing(&event);
+                self.handle(desk, event);
+            }
+            Order::Look if self.session.is_running() => {}
+            Order::Look => self.look(desk),
+            Order::Detach { discard, answer } => {
+                let _ = answer.send(self.detach(desk, discard));
+            }
+            Order::Stop => desk.stopping = true,
+        }
+    }
+
+    fn handle(&mut self, desk: &mut Desk, event: Event) {
+        let actions = self.session.handle(desk.now(), event);
+        for action in actions {
+            match action {
+                Action::Do(step) => {
+                    if step == Step::Begin {
+                        self.begin(desk);
+                    }
+                    desk.next = Some(step);
+                }
+                Action::Alarm(at) => desk.alarm = at,
+                Action::Listen(true) => desk.listening = self.listen(),
+                Action::Listen(false) => desk.listening = None,
+                Action::Tell => {}
+            }
+        }
+        self.publish(desk);
+    }
+
+    fn begin(&mut self, desk: &mut Desk) {
+        desk.began_at = SystemClock.millis();
+        desk.cause = self.session.cause().unwrap_or(Wake::Command);
+        desk.fault = None;
+        desk.cycle_start = Instant::now();
+        self.board.change(self.at, desk.began_at, |face| face.begun += 1);
+    }
+
+    fn step(&mut self, desk: &mut Desk, step: Step) {
+        let done = self.performer.perform(step);
+        match &done {
+            Ok(_) => tracing::debug!(replica = %self.replica.name, ?step, "done"),
+            Err(fault) => {
+                tracing::debug!(replica = %self.replica.name, ?step, code = fault.reason.code.word(), "{}", fault.reason.text);
+                desk.fault.get_or_insert_with(|| fault.clone());
+            }
+        }
+        if step == Step::End {
+            self.ended(desk);
+        }
+        self.handle(desk, done.map_or_else(Event::Failed, Event::Done));
+        if step == Step::End {
+            // What was written while the cycle ran shows as a difference now.
+            self.look(desk);
+        }
+    }
+
+    /// The cycle is over: history, events, and what the files look like now.
+    fn ended(&mut self, desk: &mut Desk) {
+        let now = SystemClock.millis();
+        let tally = &mut self.performer.tally;
+        tally.cycle.milliseconds = desk.cycle_start.elapsed().as_millis() as u64;
+        let tally = tally.clone();
+        let reason = desk.fault.as_ref().map(|fault| fault.reason.clone());
+        let entry = HistoryEntry {
+            replica: self.replica.name.clone(),
+            at: desk.began_at,
+            cause: desk.cause.word().to_owned(),
+            cycle: tally.cycle.clone(),
+            reason: reason.clone(),
+        };
+        let moved = tally.cycle.pushed + tally.cycle.pulled + tally.cycle.conflicts > 0;
+        match (&desk.fault, moved) {
+            (Some(fault), _) => {
+                tracing::warn!(replica = %self.replica.name, code = fault.reason.code.word(), "{}", fault.reason.text)
+            }
+            (None, true) => tracing::info!(
+                replica = %self.replica.name,
+                pushed = tally.cycle.pushed,
+                pulled = tally.cycle.pulled,
+                conflicts = tally.cycle.conflicts,
+                milliseconds = tally.cycle.milliseconds,
+                "synced"
+            ),
+            (None, false) => tracing::debug!(replica = %self.replica.name, "in step already"),
+        }
+        let notes = self.notes(desk);
+        let counts = tally.counts.clone();
+        self.board.change(self.at, now, |face| {
+            face.ended += 1;
+            face.outcome = reason.clone();
+            face.counts = counts;
+            face.notes = notes;
+            face.progress = None;
+            face.latency = tally.latency.or(face.latency);
+            if reason.is_none() {
+                face.last_sync_at = Some(now);
+            }
+            if moved || reason.is_some() || face.last_cycle.is_none() {
+                face.last_cycle = Some(tally.cycle.clone());
+            }
+        });
+        if moved || reason.is_some() || desk.cause == Wake::Command {
+            self.board.remember(self.at, entry.clone());
+            self.board.tell(Topic::Cycle, now, serde_json::to_value(&entry).expect("BUG: history is JSON"));
+        }
+        if !tally.changed.is_empty() {
+            let tables: Vec<_> = tally
+                .changed
+                .iter()
+                .map(|(table, keys)| {
+                    let named: Vec<String> = keys.iter().take(KEYS_MAX).map(ToString::to_string).collect();
+                    json!({"table": table, "keys": named, "more": keys.len() > KEYS_MAX})
+                })
+                .collect();
+            self.board.tell(Topic::Changed, now, json!({"replica": self.replica.name, "tables": tables}));
+        }
+        if tally.cycle.conflicts > 0 || tally.set_aside > 0 {
+            self.tell_troubles(now, tally.cycle.conflicts, tally.set_aside);
+        }
+        desk.print = Print::of(&self.replica.database);
+    }
+
+    fn tell_troubles(&self, now: i64, conflicts: u64, set_aside: u64) {
+        let Ok(store) = Store::look(&self.replica, &self.device) else { return };
+        if conflicts > 0 {
+            let newest = store.conflicts(false, (conflicts as usize).min(KEYS_MAX)).unwrap_or_default();
+            for entry in newest.iter().filter(|entry| entry.at >= now - 60_000) {
+                self.board.tell(Topic::Conflict, now, serde_json::to_value(entry).expect("BUG: a conflict is JSON"));
+            }
+        }
+        if set_aside > 0 {
+            let queue = store.queue(None, 1_000).unwrap_or_default();
+            for entry in queue.iter().filter(|entry| entry.state == "set_aside").take(KEYS_MAX) {
+                self.board.tell(Topic::SetAside, now, serde_json::to_value(entry).expect("BUG: a change is JSON"));
+            }
+        }
+        store.close();
+    }
+
+    /// Was anything written since the last look? Costs two `stat` when not.
+    fn look(&mut self, desk: &mut Desk) {
+        let print = Print::of(&self.replica.database);
+        if print == desk.print || self.session.is_running() {
+            return;
+        }
+        match peek::glance(&self.replica.database, desk.glance.newest) {
+            Ok(glance) => {
+                let written = glance.unsent
+                    && (glance.newest != desk.glance.newest || glance.incarnation != desk.glance.incarnation);
+                let replaced =
+                    desk.glance.attached && (glance.incarnation != desk.glance.incarnation || !glance.attached);
+                let migrated = glance.schema_version != desk.glance.schema_version && desk.glance.attached;
+                let immediate = glance.tables.iter().any(|table| self.replica.rule(table).immediate);
+                desk.glance = glance;
+                desk.print = Print::of(&self.replica.database);
+                if written || replaced || migrated {
+                    self.recount(desk);
+                    self.handle(desk, Event::Written { immediate: immediate || replaced });
+                }
+            }
+            // Busy, or gone: the next cycle says so in words.
+            Err(fault) if fault.reason.code == ReasonCode::DatabaseLocked => {}
+            Err(_) => {
+                desk.print = print;
+                self.handle(desk, Event::Written { immediate: false });
+            }
+        }
+    }
+
+    fn recount(&mut self, _desk: &mut Desk) {
+        let Ok(store) = Store::look(&self.replica, &self.device) else { return };
+        if let Ok(counts) = store.counts() {
+            self.board.change(self.at, SystemClock.millis(), |face| face.counts = counts);
+        }
+        store.close();
+    }
+
+    fn listen(&mut self) -> Option<Listening> {
+        let post = self.post.clone();
+        self.performer.remote().listen(Box::new(move |hint| {
+            let wake = match hint {
+                Hint::Open => Wake::Reachable,
+                Hint::More => Wake::Live,
+                Hint::Lost => return,
+            };
+            let _ = post.send(Order::Event(Event::Wake(wake)));
+        }))
+    }
+
+    fn detach(&mut self, desk: &mut Desk, discard: bool) -> Result<(), Fault> {
+        // The cycle under way, if any, is dropped: nothing half done was committed.
+        desk.next = None;
+        if self.session.is_running() {
+            let _ = self.performer.perform(Step::End);
+            self.handle(desk, Event::Failed(stopped()));
+            desk.next = None;
+            self.handle(desk, Event::Done(crate::engine::session::Report::Ended { retry_at: None }));
+        }
+        let manners = crate::store::open::Manners::default();
+        let mut store = Store::open(&self.replica, &self.device, manners)?;
+        store.detach(discard)?;
+        store.close();
+        self.handle(desk, Event::Detach);
+        self.save(Standing { detached: true, paused: false })
+    }
+
+    fn remember_standing(&self, event: &Event) {
+        let standing = match event {
+            Event::Pause => Standing { paused: true, detached: false },
+            Event::Resume => Standing::default(),
+            _ => return,
+        };
+        if let Err(fault) = self.save(standing) {
+            tracing::warn!(replica = %self.replica.name, "{}", fault.reason.text);
+        }
+    }
+
+    fn save(&self, standing: Standing) -> Result<(), Fault> {
+        standing.save(&self.state_dir, &self.replica.name).map_err(|error| {
+            Fault::new(
+                crate::model::FaultKind::File,
+                ReasonCode::Internal,
+                format!("this will not be remembered after a restart: {error}"),
+                "let the agent write its state directory",
+            )
+        })
+    }
+
+    fn notes(&self, desk: &Desk) -> Vec<String> {
+        self.performer.notes().into_iter().chain(desk.watcher.polls.clone()).collect()
+    }
+
+    fn publish(&self, desk: &Desk) {
+        let now = SystemClock.millis();
+        let counts = self.performer.tally.counts.clone();
+        let monotonic = desk.now();
+        let progress = self.performer.tally.progress.clone();
+        self.board.change(self.at, now, |face| {
+            let pending = face.counts.pending.max(if self.session.is_running() { counts.pending } else { 0 });
+            face.view = self.session.view(pending);
+            face.next_sync_at = face.view.next_at.map(|at| now + (at - monotonic).max(0));
+            if self.session.is_running() {
+                face.progress = progress;
+            }
+        });
+    }
+}
+
+impl Desk {
+    /// Milliseconds on a clock that never steps back.
+    fn now(&self) -> i64 {
+        self.start.elapsed().as_millis() as i64
+    }
+}
+
+fn stopped() -> Fault {
+    Fault::new(
+        crate::model::FaultKind::Interrupted,
+        ReasonCode::AgentStopping,
+        "stopped on purpose",
+        "nothing was lost",
+    )
+}

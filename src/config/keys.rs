@@ -1,0 +1,287 @@
+//! Every key there is: its section, what it takes, its default, and what it is for.
+//!
+//! The one list that the reader, the "did you mean", `docs/config.md` and
+//! `docs/homing.schema.json` come from.
+
+use super::kind::Kind;
+use super::preset;
+
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// What holds when it is not written; empty where there is nothing or it is said
+    /// in `about`.
+    pub(super) default: &'static str,
+    pub(super) example: &'static str,
+    pub(super) about: &'static str,
+    pub(super) required: bool,
+}
+
+/// The kinds of section, from the top of the file down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Top,
+    Replica,
+    Remote,
+    Schedule,
+    Limits,
+    Defaults,
+    Table,
+}
+
+impl Part {
+    pub(super) const ALL: [Part; 7] =
+        [Part::Top, Part::Replica, Part::Remote, Part::Schedule, Part::Limits, Part::Defaults, Part::Table];
+
+    pub(super) fn keys(self) -> &'static [Key] {
+        match self {
+            Part::Top => TOP,
+            Part::Replica => REPLICA,
+            Part::Remote => REMOTE,
+            Part::Schedule => SCHEDULE,
+            Part::Limits => LIMITS,
+            // A rule about the order of two tables needs a table to be about.
+            Part::Defaults => &TABLE[1..],
+            Part::Table => TABLE,
+        }
+    }
+
+    /// The sections within it.
+    pub(super) fn sections(self) -> &'static [&'static str] {
+        match self {
+            Part::Top => &["replica"],
+            Part::Replica => &["remote", "schedule", "limits", "defaults", "tables"],
+            _ => &[],
+        }
+    }
+
+    /// Its heading in the file, `NAME` and `TABLE` standing for names.
+    pub(super) fn heading(self) -> &'static str {
+        match self {
+            Part::Top => "",
+            Part::Replica => "replica.NAME",
+            Part::Remote => "replica.NAME.remote",
+            Part::Schedule => "replica.NAME.schedule",
+            Part::Limits => "replica.NAME.limits",
+            Part::Defaults => "replica.NAME.defaults",
+            Part::Table => "replica.NAME.tables.TABLE",
+        }
+    }
+
+    pub(super) fn key(self, name: &str) -> Option<&'static Key> {
+        self.keys().iter().find(|key| key.name == name)
+    }
+}
+
+/// Names of what would be a secret, and has no place in a file.
+pub(super) const SECRETS: &[&str] =
+    &["token", "password", "secret", "api_key", "apikey", "bearer", "access_token", "credentials"];
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, example: &'static str, about: &'static str) -> Key {
+    Key { name, kind, default, example, about, required: false }
+}
+
+const fn required(name: &'static str, kind: Kind, example: &'static str, about: &'static str) -> Key {
+    Key { name, kind, default: "", example, about, required: true }
+}
+
+const fn duration(min: i64) -> Kind {
+    Kind::Duration { min, off: false }
+}
+
+const fn duration_or_off(min: i64) -> Kind {
+    Kind::Duration { min, off: true }
+}
+
+const fn count(min: u64, max: u64) -> Kind {
+    Kind::Count { min, max, off: false }
+}
+
+pub(super) const KINDS: Kind = Kind::Word(&["homing"], &["watermelon", "operations", "delta", "pull-push"]);
+
+pub(super) const STRATEGIES: Kind = Kind::Word(
+    &["client_wins", "server_wins", "latest_timestamp", "field_level"],
+    &["merge", "manual", "needs_review"],
+);
+
+const TOP: &[Key] = &[
+    key(
+        "device",
+        Kind::Text,
+        "",
+        "\"ada-laptop\"",
+        "The name the remote sees. Default: the host name and a random part, made once and kept.",
+    ),
+    key(
+        "socket",
+        Kind::Path,
+        "",
+        "\"/run/homing/agent.sock\"",
+        "Where the agent answers. Default: by platform, see below.",
+    ),
+    key(
+        "state_dir",
+        Kind::Path,
+        "",
+        "\"/var/lib/homing\"",
+        "Where the agent keeps its identity and notes. Default: by platform, see below.",
+    ),
+];
+
+const REPLICA: &[Key] = &[
+    required("database", Kind::Path, "\"/home/ada/notes/notes.db\"", "The SQLite file."),
+    key(
+        "preset",
+        Kind::Word(&preset::NAMES, &[]),
+        "\"production\"",
+        "\"offline-heavy\"",
+        "The values that the keys below start from, see Presets.",
+    ),
+    key(
+        "include",
+        Kind::List,
+        "",
+        "[\"projects\", \"tasks\"]",
+        "Only these tables sync. Default: every table with a primary key, but virtual, shadow and migration tables.",
+    ),
+    key("exclude", Kind::List, "[]", "[\"drafts\"]", "These tables do not sync."),
+];
+
+const REMOTE: &[Key] = &[
+    key("kind", KINDS, "\"homing\"", "\"homing\"", "What answers there."),
+    required("url", Kind::Url, "\"https://hub.example.org\"", "Where the remote is."),
+    key("scope", Kind::Text, "", "\"team-garden\"", "The scope on the hub. Default: the token's own account."),
+    key(
+        "token_file",
+        Kind::Path,
+        "",
+        "\"~/.config/homing/token\"",
+        "A file that holds the token and nothing else; read again when it changes.",
+    ),
+    key("token_command", Kind::Text, "", "\"pass show homing\"", "A command, run by the shell, that prints the token."),
+    key("token_env", Kind::Text, "", "\"HOMING_TOKEN\"", "The name of an environment variable that holds the token."),
+    key("allow_plain_http", Kind::Flag, "false", "true", "Let the token travel over plain HTTP to another machine."),
+    key(
+        "ca_file",
+        Kind::Path,
+        "",
+        "\"/etc/ssl/company.pem\"",
+        "A PEM file with certificates to trust beside those the system trusts.",
+    ),
+    key(
+        "proxy",
+        Kind::Text,
+        "",
+        "\"socks5://localhost:1080\"",
+        "`http://`, `https://` or `socks5://`. Default: what `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say.",
+    ),
+    key("timeout", duration(1_000), "\"30s\"", "\"1m\"", "How long one request may take."),
+];
+
+const SCHEDULE: &[Key] = &[
+    key("startup", Kind::Flag, "true", "false", "Sync when the agent starts."),
+    key("every", duration_or_off(1_000), "\"5m\"", "\"15m\"", "Sync when this long has passed since the last time."),
+    key("debounce", duration(0), "\"3s\"", "\"5s\"", "Sync when nothing was written for this long …"),
+    key("debounce_max", duration(0), "\"30s\"", "\"1m\"", "… but no later than this after the first write."),
+    key("reconnect", Kind::Flag, "true", "false", "Sync when the network is back."),
+    key("live", Kind::Flag, "true", "false", "Listen for the remote's hints that there is something new."),
+    key(
+        "poll",
+        duration(100),
+        "\"2s\"",
+        "\"10s\"",
+        "How often to look at the file where the system sends no file events.",
+    ),
+    key("backoff_first", duration(10), "\"1s\"", "\"500ms\"", "The wait after a failed cycle; doubles five times …"),
+    key("backoff_max", duration(10), "\"1m\"", "\"5m\"", "… and then rests at this."),
+];
+
+const LIMITS: &[Key] = &[
+    key("batch_rows_max", count(1, 100_000), "1000", "50", "Rows in one push."),
+    key(
+        "batch_bytes_max",
+        Kind::Size { min: 1_024 },
+        "\"1MiB\"",
+        "\"256KiB\"",
+        "Bytes in one push, before compression.",
+    ),
+    key(
+        "tries_max",
+        count(1, 1_000),
+        "5",
+        "3",
+        "Refusals by the remote before a change is set aside for a person. Trouble on the way there does not count.",
+    ),
+    key(
+        "pending_age_max",
+        duration_or_off(60_000),
+        "\"off\"",
+        "\"7d\"",
+        "A change that was not sent for this long is set aside. Nothing is dropped.",
+    ),
+    key(
+        "pending_rows_max",
+        Kind::Count { min: 1, max: i64::MAX as u64, off: true },
+        "\"off\"",
+        "10000",
+        "When this many changes wait, the status says so. Nothing is lost.",
+    ),
+    key(
+        "lock_max",
+        Kind::Duration { min: 1, off: false },
+        "\"20ms\"",
+        "\"10ms\"",
+        "The longest stretch of the app's write lock taken at once.",
+    ),
+    key(
+        "delete_share_max",
+        Kind::Share,
+        "0.5",
+        "0.2",
+        "Ask a person before more than this share of a table's rows is deleted at once …",
+    ),
+    key("delete_rows_min", count(0, i64::MAX as u64), "100", "1000", "… but never for fewer rows than this."),
+    key(
+        "ledger_age_max",
+        duration(60_000),
+        "\"90d\"",
+        "\"30d\"",
+        "How long what a rule settled stays in the ledger of conflicts.",
+    ),
+    key(
+        "ledger_rows_max",
+        count(1, i64::MAX as u64),
+        "100000",
+        "10000",
+        "How many settled conflicts stay in the ledger.",
+    ),
+];
+
+const TABLE: &[Key] = &[
+    key("after", Kind::List, "[]", "[\"projects\"]", "Tables whose rows go first, beside what foreign keys say."),
+    key(
+        "strategy",
+        STRATEGIES,
+        "\"latest_timestamp\"",
+        "\"field_level\"",
+        "What a conflict comes to, see [conflicts](conflicts.md).",
+    ),
+    key(
+        "priority",
+        Kind::Priority,
+        "\"normal\"",
+        "\"high\"",
+        "What goes first when not everything fits into one push; what it needs goes before it.",
+    ),
+    key("insert_priority", Kind::Priority, "", "\"low\"", "The priority of inserts. Default: `priority`."),
+    key("update_priority", Kind::Priority, "", "\"low\"", "The priority of updates. Default: `priority`."),
+    key("delete_priority", Kind::Priority, "", "\"critical\"", "The priority of deletes. Default: `priority`."),
+    key("immediate", Kind::Flag, "false", "true", "Do not wait for the debounce."),
+    key(
+        "fire_triggers",
+        Kind::Flag,
+        "",
+        "true",
+        "Fire the app's own triggers while applying what was pulled, or mute them. Default: those fire that write unsynced tables alone.",
+    ),
+];

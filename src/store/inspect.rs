@@ -1,0 +1,107 @@
+//! Comparing with the remote by hashes, and a person's orders about single rows.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::take::Manner;
+use super::{Judge, Now, Result, Store, Synced, row};
+use crate::model::conflict::Conflict;
+use crate::model::{ConflictKind, Key, RemoteRow, Settler};
+use crate::sqlite::capture::LogOp;
+use crate::sqlite::{digest, ident, value};
+
+impl Store {
+    /// How many rows a table has, and the XOR of their hashes over all its columns.
+    pub fn digest(&self, synced: &Synced) -> Result<(u64, u64)> {
+        let mut statement = self.db.prepare(&synced.select)?;
+        let mut rows = statement.query([])?;
+        let (mut count, mut all) = (0, 0);
+        while let Some(found) = rows.next()? {
+            let found = value::read_row(found, 0, synced.columns.len())?;
+            count += 1;
+            all ^= digest::row(&found);
+        }
+        Ok((count, all))
+    }
+
+    /// Every row's hash, by its encoded key.
+    pub fn row_hashes(&self, synced: &Synced) -> Result<BTreeMap<Vec<u8>, u64>> {
+        let mut statement = self.db.prepare(&format!(
+            "SELECT {} FROM {}",
+            crate::sqlite::idents(&synced.columns),
+            ident(synced.name())
+        ))?;
+        let mut rows = statement.query([])?;
+        let mut out = BTreeMap::new();
+        while let Some(found) = rows.next()? {
+            let found = value::read_row(found, 0, synced.columns.len())?;
+            out.insert(synced.key_of(&found).encode(), digest::row(&found));
+        }
+        Ok(out)
+    }
+
+    /// Forgets that these rows were ever equal on both sides, so that both sides'
+    /// versions meet again; what is missing here comes with a snapshot.
+    pub fn doubt(&mut self, synced: &Synced, keys: &[Key], now: i64) -> Result<()> {
+        self.write(|writer| {
+            for key in keys {
+                writer.drop_base(synced, &key.encode())?;
+                writer.note_row(synced.id, LogOp::Update, now, key)?;
+            }
+            Ok(())
+        })?;
+        self.forget_cursor()
+    }
+
+    /// Gives up a row's unsent change for the remote's version. False when there was none.
+    pub fn discard(
+        &mut self,
+        synced: &Synced,
+        key: &Key,
+        theirs: Option<&RemoteRow>,
+        judge: &dyn Judge,
+        now: Now,
+    ) -> Result<bool> {
+        let company = HashSet::new();
+        self.write(|writer| {
+            let encoded = key.encode();
+            if !writer.is_unsent(synced, key)? {
+                return Ok(false);
+            }
+            let local = row::read(writer.db, synced, key)?.row();
+            let base = writer.base(synced, &encoded)?;
+            match (&local, theirs.filter(|theirs| theirs.row.is_some())) {
+                (Some(local), Some(theirs)) => {
+                    writer.restore(synced, theirs, local)?;
+                }
+                (Some(_), None) => {
+                    row::delete(writer.db, synced, key)?;
+                    writer.drop_base(synced, &encoded)?;
+                }
+                (None, Some(theirs)) => {
+                    writer.drop_base(synced, &encoded)?;
+                    let manner = Manner { judge, now, company: &company, caught_up: true, forgotten: false };
+                    writer.take(theirs, manner)?;
+                }
+                (None, None) => writer.drop_base(synced, &encoded)?,
+            }
+            writer.clear_aside(synced, &encoded)?;
+            writer.record(&Conflict {
+                id: 0,
+                table: synced.name().to_owned(),
+                key: key.clone(),
+                kind: if local.is_some() { ConflictKind::UpdateUpdate } else { ConflictKind::DeleteUpdate },
+                strategy: synced.rule.strategy,
+                columns: synced.columns.to_vec(),
+                base: base.as_ref().and_then(|base| base.row_under(synced)),
+                local,
+                remote: theirs.and_then(|theirs| writer.fitted(synced, theirs)),
+                result: row::read(writer.db, synced, key)?.row(),
+                settled_by: Some(Settler::Person),
+                at: now.millis,
+                remote_device: theirs.map(|theirs| theirs.device.clone()).unwrap_or_default(),
+                note: "a person discarded the unsent change".to_owned(),
+            })?;
+            Ok(true)
+        })
+    }
+}
