@@ -19,6 +19,8 @@ pub(super) struct Witness {
     unsent: Vec<BTreeMap<Place, Unsent>>,
     /// Every version the hub had, in its order; a row begins as absent.
     versions: BTreeMap<Place, Vec<Option<Row>>>,
+    /// How far along `versions` each device is known to be.
+    reached: Vec<BTreeMap<Place, usize>>,
 }
 
 struct Owned {
@@ -36,7 +38,11 @@ struct Unsent {
 
 impl Witness {
     pub(super) fn new(devices: usize) -> Witness {
-        Witness { unsent: (0..devices).map(|_| BTreeMap::new()).collect(), ..Witness::default() }
+        Witness {
+            unsent: (0..devices).map(|_| BTreeMap::new()).collect(),
+            reached: vec![BTreeMap::new(); devices],
+            ..Witness::default()
+        }
     }
 
     /// An app committed a transaction.
@@ -48,8 +54,8 @@ impl Witness {
             owned.last = new.clone();
             let unsent = self.unsent[device].entry(place.clone()).or_insert(Unsent { now: None, before: old });
             unsent.now = new;
-            if self.versions.get(place).map_or(&None, |list| list.last().expect("BUG: a first version")) == &unsent.now
-            {
+            let at_hub = self.versions.get(place).and_then(|list| list.last().cloned()).flatten();
+            if unsent.now == unsent.before || unsent.now == at_hub {
                 self.unsent[device].remove(place);
             }
         }
@@ -66,18 +72,21 @@ impl Witness {
     pub(super) fn hub_is(&mut self, before: &Look, after: &Look) {
         for place in changed(before, after) {
             let now = after.rows.get(place).cloned();
-            for unsent in &mut self.unsent {
+            let versions = self.versions.entry(place.clone()).or_insert_with(|| vec![None]);
+            for (unsent, reached) in self.unsent.iter_mut().zip(&mut self.reached) {
                 if unsent.get(place).is_some_and(|unsent| unsent.now == now) {
                     unsent.remove(place);
+                    reached.insert(place.clone(), versions.len());
                 }
             }
-            self.versions.entry(place.clone()).or_insert_with(|| vec![None]).push(now);
+            versions.push(now);
         }
     }
 
     /// A device's file is an older copy now: what its app wrote since is nobody's.
     pub(super) fn device_restored(&mut self, device: usize) {
         self.unsent[device].clear();
+        self.reached[device].clear();
         self.owned.values_mut().filter(|owned| owned.device == device).for_each(|owned| owned.shared = true);
     }
 
@@ -92,25 +101,23 @@ impl Witness {
             let (old, new) = (before.rows.get(place), after.rows.get(place));
             let told = || format!("{} {} of device {device} went from {old:?} to {new:?}", place.0, place.1);
             let recorded = after.conflicts_of(place.0, &place.1) > before.conflicts_of(place.0, &place.1);
-            if recorded {
-                self.unsent[device].remove(place);
-                continue;
-            }
-            if let Some(unsent) = self.unsent[device].get_mut(place)
-                && unsent.now.as_ref() == old
-            {
-                if !unsent.survives(new) {
+            let unsent = self.unsent[device].get_mut(place).filter(|unsent| unsent.now.as_ref() == old);
+            match unsent {
+                _ if recorded => drop(self.unsent[device].remove(place)),
+                Some(unsent) if !unsent.survives(new) => {
                     return Err(format!("promise 6: {}: it was not sent, and no ledger has it", told()));
                 }
-                unsent.now = new.cloned();
-                continue;
+                Some(unsent) => unsent.now = new.cloned(),
+                None => {}
             }
             let versions = self.versions.get(place).map_or(&[][..], Vec::as_slice);
-            let last = |row: Option<&Row>| versions.iter().rposition(|version| version.as_ref() == row);
-            if let (Some(from), Some(to)) = (last(old), last(new))
-                && to < from
-            {
-                return Err(format!("promise 6: {}: an older version of the hub's", told()));
+            let reached = self.reached[device].entry(place.clone()).or_default();
+            match versions.iter().skip(*reached).position(|version| version.as_ref() == new) {
+                Some(further) => *reached += further,
+                None if !recorded && versions.iter().any(|version| version.as_ref() == new) => {
+                    return Err(format!("promise 6: {}: an older version of the hub's", told()));
+                }
+                None => {}
             }
         }
         Ok(())

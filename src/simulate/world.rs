@@ -386,6 +386,10 @@ impl World {
         }
         self.looks[at] = self.sights[at].look(true)?;
         self.excuse(&before);
+        // Losers that only this file's ledger remembered went with it, though others may
+        // still show them until they hear who won.
+        let forgotten: Vec<String> = before.kept.difference(&self.looks[at].kept).cloned().collect();
+        self.tokens.replaced(&forgotten);
         self.witness.device_restored(at);
         self.reach(what);
         Ok(())

@@ -63,9 +63,10 @@ pub struct Now {
 }
 
 impl Now {
-    /// A moment of this device's clock as a stamp on the remote's.
+    /// A moment of this device's clock as a stamp on the remote's. What was noted under a
+    /// clock that ran ahead, and has been set back since, counts as of now.
     pub fn stamp(&self, local_millis: i64) -> Stamp {
-        Stamp::from_millis(local_millis.saturating_add(self.offset))
+        Stamp::from_millis(local_millis.min(self.millis).saturating_add(self.offset))
     }
 }
 
