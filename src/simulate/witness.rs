@@ -97,13 +97,14 @@ impl Witness {
     /// Promise 6: an agent's step took nothing back that its own app wrote, unless the
     /// ledger says so; and moved no row back to an older version of the hub's.
     pub(super) fn agent_stepped(&mut self, device: usize, before: &Look, after: &Look) -> Result<(), String> {
+        // What lost is in the ledger from now on, though the row may stand a while longer.
+        self.unsent[device].retain(|(table, key), _| after.conflicts_of(table, key) <= before.conflicts_of(table, key));
         for place in changed(before, after) {
             let (old, new) = (before.rows.get(place), after.rows.get(place));
             let told = || format!("{} {} of device {device} went from {old:?} to {new:?}", place.0, place.1);
             let recorded = after.conflicts_of(place.0, &place.1) > before.conflicts_of(place.0, &place.1);
             let unsent = self.unsent[device].get_mut(place).filter(|unsent| unsent.now.as_ref() == old);
             match unsent {
-                _ if recorded => drop(self.unsent[device].remove(place)),
                 Some(unsent) if !unsent.survives(new) => {
                     return Err(format!("promise 6: {}: it was not sent, and no ledger has it", told()));
                 }

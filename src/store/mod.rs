@@ -14,6 +14,7 @@ pub mod aside;
 pub mod attach;
 pub mod audit;
 pub mod base;
+pub mod collide;
 pub mod detach;
 pub mod error;
 pub mod flight;
