@@ -27,14 +27,15 @@ use crate::store::settle::Settling;
 use crate::store::stage::Gathered;
 use crate::store::{Judge, Now, Slice, Store};
 
-/// Rows of the outbox that a plan looks at, as a multiple of a batch.
-const WINDOW: usize = 4;
+/// Rows of the outbox that a plan looks at, as a multiple of a batch: room to keep
+/// linked rows together.
+const WINDOW: usize = 2;
 /// Rows an audit compares in one read transaction.
 const AUDIT_ROWS: usize = 2_000;
 /// The largest page that is asked for.
 const PAGE_ROWS_MAX: usize = 5_000;
 const PAGE_BYTES_MAX: usize = 4 << 20;
-/// The WAL is folded in passing after this many pulled rows.
+/// The WAL is folded in passing after this many rows.
 const FOLD_ROWS: u64 = 20_000;
 
 /// What a cycle has to tell when it has ended, and meanwhile.
@@ -321,6 +322,7 @@ impl Performer {
         }
         let progress = settled.applied > 0 || settled.set_aside > 0;
         note_changed(&mut self.tally.changed, settled.changed);
+        self.fold(settled.applied);
         if done {
             self.known.batch = self.flight.take().map_or(self.known.batch, |flight| flight.batch);
             self.answer = None;
@@ -364,13 +366,9 @@ impl Performer {
         let applied = store.apply(incoming, rules, now, slice)?;
         self.tally.cycle.pulled += applied.rows;
         self.tally.cycle.conflicts += applied.conflicts;
-        self.unfolded += applied.rows;
-        if self.unfolded > FOLD_ROWS {
-            store.fold();
-            self.unfolded = 0;
-        }
         let (more, left) = (incoming.more(), incoming.rows_left());
         note_changed(&mut self.tally.changed, applied.changed);
+        self.fold(applied.rows);
         if more || left.is_some() || self.tally.progress.is_some() {
             let done = self.tally.cycle.pulled;
             let total = left.map(|left| done + left);
@@ -495,6 +493,15 @@ impl Performer {
             rows_max: limits.batch_rows_max.min(rows).min(self.rows_max.unwrap_or(usize::MAX)).max(1),
             bytes_max: limits.batch_bytes_max.min(bytes),
             row_bytes_max: greeted.map_or(usize::MAX, |greeted| greeted.row_bytes_max),
+        }
+    }
+
+    /// A long transfer must not leave a long WAL behind.
+    fn fold(&mut self, rows: u64) {
+        self.unfolded += rows;
+        if self.unfolded > FOLD_ROWS {
+            self.store_mut().fold();
+            self.unfolded = 0;
         }
     }
 

@@ -102,7 +102,6 @@ fn inspect(path: &Path) -> Result<()> {
             format!("{} is not a file", path.display()),
             "check the path in the config",
         ),
-        Ok(found) if found.permissions().readonly() => Err(read_only(path)),
         Ok(_) => Ok(()),
         Err(error) => fault(
             ReasonCode::DatabaseMissing,

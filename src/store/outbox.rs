@@ -4,7 +4,7 @@
 //! with every removal; the log itself is the record. Removing never takes the highest
 //! entry away: it stays as a mark, so that no place in the log is given out twice.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, params};
 
@@ -29,7 +29,7 @@ pub struct Outbox {
     /// Entries up to here are in the lists.
     seen: i64,
     /// Places of unsent entries, by table and by whether they say "deleted".
-    lists: BTreeMap<(i64, bool), Vec<i64>>,
+    lists: BTreeMap<(i64, bool), Places>,
     /// Marks that a newer mark made needless.
     spent: Vec<i64>,
     /// When each row was last written, for comparing with the remote's stamps.
@@ -61,12 +61,8 @@ impl Outbox {
         Ok(())
     }
 
-    pub(crate) fn lists(&self) -> impl Iterator<Item = (i64, bool, &[i64])> {
-        self.lists.iter().map(|((tab, deletes), list)| (*tab, *deletes, list.as_slice()))
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.lists.values().all(Vec::is_empty)
+    pub(crate) fn lists(&self) -> impl Iterator<Item = (i64, bool, &Places)> {
+        self.lists.iter().map(|((tab, deletes), list)| (*tab, *deletes, list))
     }
 
     /// Milliseconds since 1970 of the newest logged write of a row.
@@ -90,6 +86,41 @@ impl Outbox {
         }
         let times = self.times.as_ref().expect("BUG: just filled");
         Ok(times.get(&(tab, key.to_vec())).copied())
+    }
+}
+
+/// Places in the log, rising. A place that was removed stays as a negative number until
+/// half of them are: removing costs a search, not a copy.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    seqs: Vec<i64>,
+    gone: usize,
+}
+
+impl Places {
+    fn push(&mut self, seq: i64) {
+        self.seqs.push(seq);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.seqs.len() - self.gone
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = i64> {
+        self.seqs.iter().copied().filter(|seq| *seq > 0)
+    }
+
+    fn remove(&mut self, seq: i64) {
+        if let Ok(at) = self.seqs.binary_search_by_key(&seq, |known| known.abs())
+            && self.seqs[at] > 0
+        {
+            self.seqs[at] = -seq;
+            self.gone += 1;
+            if self.gone * 2 > self.seqs.len() {
+                self.seqs.retain(|seq| *seq > 0);
+                self.gone = 0;
+            }
+        }
     }
 }
 
@@ -126,8 +157,9 @@ impl Writer<'_> {
                 self.outbox.spent.push(*seq);
             }
         }
-        let gone: HashSet<i64> = seqs.iter().copied().collect();
-        self.outbox.lists.values_mut().for_each(|list| list.retain(|seq| !gone.contains(seq)));
+        for seq in seqs {
+            self.outbox.lists.values_mut().for_each(|list| list.remove(*seq));
+        }
         Ok(())
     }
 

@@ -150,7 +150,7 @@ impl Store {
     fn window(&self, rows_max: usize, judge: &dyn Judge) -> (Vec<i64>, bool) {
         let mut levels: BTreeMap<Priority, Vec<i64>> = BTreeMap::new();
         let mut total = 0;
-        let mut deletes: Vec<(usize, &[i64])> = Vec::new();
+        let mut deletes: Vec<(usize, Vec<i64>)> = Vec::new();
         for (tab, gone, list) in self.outbox.lists() {
             let Some(synced) = self.tables.get(&tab) else { continue };
             let rule = &synced.rule;
@@ -159,9 +159,10 @@ impl Store {
                 false => rule.priority_of(Operation::Insert).min(rule.priority_of(Operation::Update)),
             };
             total += list.len();
-            levels.entry(priority).or_default().extend(list.iter().take(rows_max));
+            let head: Vec<i64> = list.iter().take(rows_max).collect();
+            levels.entry(priority).or_default().extend(&head);
             if gone {
-                deletes.push((judge.rank(synced.name()), list));
+                deletes.push((judge.rank(synced.name()), head));
             }
         }
         let mut seqs = Vec::new();
@@ -171,11 +172,10 @@ impl Store {
             seqs.extend(level.into_iter().take(room));
         }
         let taken: HashSet<i64> = seqs.iter().copied().collect();
-        let first_rank =
-            deletes.iter().filter(|(_, list)| list.iter().any(|seq| taken.contains(seq))).map(|(rank, _)| *rank).min();
-        if let Some(first) = first_rank {
-            for (_, list) in deletes.iter().filter(|(rank, _)| *rank > first) {
-                seqs.extend(list.iter().take(rows_max).filter(|seq| !taken.contains(seq)));
+        let chosen = deletes.iter().filter(|(_, head)| head.iter().any(|seq| taken.contains(seq)));
+        if let Some(first) = chosen.map(|(rank, _)| *rank).min() {
+            for (_, head) in deletes.iter().filter(|(rank, _)| *rank > first) {
+                seqs.extend(head.iter().filter(|seq| !taken.contains(seq)));
             }
         }
         let more = seqs.len() < total;
