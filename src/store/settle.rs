@@ -293,7 +293,7 @@ impl Writer<'_> {
         }
         let delay = match code {
             "whole_row_needed" | "stamp_future" => 0,
-            _ => 1_000_i64 << (tries - 1).min(5),
+            _ => super::aside::delay(tries),
         };
         self.wait(synced, row, Standing::Retry, code, text, tries, Some(now.millis + delay), now)
     }
