@@ -340,7 +340,7 @@ impl Worker {
             let _ = self.performer.perform(Step::End);
             self.handle(desk, Event::Failed(stopped()));
             desk.next = None;
-            self.handle(desk, Event::Done(crate::engine::session::Report::Ended { retry_at: None }));
+            self.handle(desk, Event::Done(crate::engine::session::Report::Ended { retry_in: None }));
         }
         let manners = crate::store::open::Manners::default();
         let mut store = Store::open(&self.replica, &self.device, manners)?;
