@@ -53,9 +53,9 @@ const WORDS: [&str; 64] = [
     "amber", "anchor", "apple", "arrow", "autumn", "basket", "beach", "bread", "bridge", "button", "candle", "canvas",
     "castle", "cedar", "chair", "cloud", "copper", "corner", "cotton", "desert", "dinner", "door", "engine", "falcon",
     "feather", "field", "flint", "forest", "garden", "glass", "gravel", "hammer", "harbor", "honey", "island", "ivory",
-    "jacket", "kettle", "ladder", "lantern", "linen", "marble", "meadow", "mirror", "morning", "nail", "needle", "ocean",
-    "orchard", "paper", "pebble", "pillow", "pocket", "quarry", "river", "saddle", "silver", "spring", "stone", "table",
-    "thread", "valley", "window", "winter",
+    "jacket", "kettle", "ladder", "lantern", "linen", "marble", "meadow", "mirror", "morning", "nail", "needle",
+    "ocean", "orchard", "paper", "pebble", "pillow", "pocket", "quarry", "river", "saddle", "silver", "spring",
+    "stone", "table", "thread", "valley", "window", "winter",
 ];
 
 impl Shape {

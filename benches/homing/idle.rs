@@ -8,8 +8,8 @@ use super::data::TASKS;
 use super::rig::Rig;
 use super::table::Row;
 
-/// For the work after a start to be over.
-const SETTLE: Duration = Duration::from_secs(2);
+/// For the work after a start to be over, and its threads with it.
+const SETTLE: Duration = Duration::from_secs(12);
 
 pub fn run(scale: &Scale) -> Vec<Row> {
     let rig = Rig::start();
@@ -21,16 +21,12 @@ pub fn run(scale: &Scale) -> Vec<Row> {
     let before = agent.usage();
     std::thread::sleep(Duration::from_secs(scale.idle_seconds));
     let after = agent.usage();
+    let (switches, cpu) = after.since(&before);
     let minutes = scale.idle_seconds as f64 / 60.0;
     let what = |what: &str| format!("idle over {} s: {what}", scale.idle_seconds);
     vec![
         Row::figure(what("resident"), after.resident_mib, "MiB").at_most(12.0),
-        Row::figure(
-            what("voluntary switches a minute"),
-            (after.voluntary_switches - before.voluntary_switches) as f64 / minutes,
-            "",
-        )
-        .at_most(3.0),
-        Row::figure(what("CPU"), after.cpu_milliseconds - before.cpu_milliseconds, "ms").at_most(0.0),
+        Row::figure(what("voluntary switches a minute"), switches / minutes, "").at_most(3.0),
+        Row::figure(what("CPU"), cpu, "ms").at_most(0.0),
     ]
 }

@@ -27,7 +27,7 @@ pub fn run(scale: &Scale) -> Vec<Row> {
         here.prepare_cached(&TASKS.insert()).expect("the insert").execute(params_from_iter(row)).expect("a write");
         let start = Instant::now();
         while look.query_row([&row[0]], |_| Ok(())).optional().expect("a look").is_none() {
-            assert!(start.elapsed() < PATIENCE, "a row did not arrive");
+            assert!(start.elapsed() < PATIENCE, "row {} did not arrive", milliseconds.len());
             std::thread::sleep(Duration::from_micros(100));
         }
         milliseconds.push(start.elapsed().as_secs_f64() * 1e3);

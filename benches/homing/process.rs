@@ -2,6 +2,7 @@
 //!
 //! Each ends with the value that stands for it, also when a benchmark panics.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -47,13 +48,16 @@ pub fn agent(config: &Path) -> Process {
     Process(command.spawn().expect("the agent starts"))
 }
 
-/// What the system knows of a process.
-#[derive(Clone, Copy, Debug)]
+/// What the system knows of a process at one moment.
 pub struct Usage {
     pub resident_mib: f64,
-    /// Over all threads, since the process began.
-    pub voluntary_switches: u64,
-    pub cpu_milliseconds: f64,
+    threads: HashMap<String, Thread>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Thread {
+    voluntary_switches: f64,
+    cpu_milliseconds: f64,
 }
 
 impl Process {
@@ -64,25 +68,30 @@ impl Process {
             let line = text.lines().find_map(|line| line.strip_prefix(name));
             line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0.0)
         };
-        let threads = std::fs::read_dir(format!("{root}/task")).expect("a process that runs");
-        let switches = threads.map(|thread| {
-            let path = thread.expect("a thread's folder").path().join("status");
-            field(&std::fs::read_to_string(path).unwrap_or_default(), "voluntary_ctxt_switches:")
+        let threads = std::fs::read_dir(format!("{root}/task")).expect("a process that runs").map(|thread| {
+            let id = thread.expect("a thread's folder").file_name().to_string_lossy().into_owned();
+            let status = read(format!("{root}/task/{id}/status"));
+            let times = read(format!("{root}/task/{id}/schedstat"));
+            let thread = Thread {
+                voluntary_switches: field(&status, "voluntary_ctxt_switches:"),
+                cpu_milliseconds: field(&times, "") / 1e6,
+            };
+            (id, thread)
         });
-        let nanoseconds: f64 =
-            read(format!("{root}/schedstat")).split_whitespace().next().and_then(|run| run.parse().ok()).unwrap_or(0.0);
-        let threads_nanoseconds: f64 = std::fs::read_dir(format!("{root}/task"))
-            .expect("a process that runs")
-            .map(|thread| {
-                let path = thread.expect("a thread's folder").path().join("schedstat");
-                let text = std::fs::read_to_string(path).unwrap_or_default();
-                text.split_whitespace().next().and_then(|run| run.parse::<f64>().ok()).unwrap_or(0.0)
-            })
-            .sum();
-        Usage {
-            resident_mib: field(&read(format!("{root}/status")), "VmRSS:") / 1024.0,
-            voluntary_switches: switches.sum::<f64>() as u64,
-            cpu_milliseconds: threads_nanoseconds.max(nanoseconds) / 1e6,
+        Usage { threads: threads.collect(), resident_mib: field(&read(format!("{root}/status")), "VmRSS:") / 1024.0 }
+    }
+}
+
+impl Usage {
+    /// Voluntary switches and milliseconds of CPU since `before`, over the threads that
+    /// are there now: one that ended meanwhile takes its counts along.
+    pub fn since(&self, before: &Usage) -> (f64, f64) {
+        let mut sum = (0.0, 0.0);
+        for (id, now) in &self.threads {
+            let then = before.threads.get(id).copied().unwrap_or_default();
+            sum.0 += now.voluntary_switches - then.voluntary_switches;
+            sum.1 += now.cpu_milliseconds - then.cpu_milliseconds;
         }
+        sum
     }
 }

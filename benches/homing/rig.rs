@@ -10,9 +10,9 @@ use homing::agent::memory::FileMemory;
 use homing::agent::perform::{self, Performer, World};
 use homing::engine::Chance;
 use homing::engine::session::{Action, Event, Session, Step, Wake};
+use homing::model::Strategy;
 use homing::model::settings::{Limits, Remote, Replica, Schedule, TableRule, TokenSource};
 use homing::model::status::Cycle;
-use homing::model::Strategy;
 use homing::store::Store;
 use homing::store::open::Manners;
 use tokio::runtime::Runtime;
@@ -147,11 +147,8 @@ pub struct Device {
 
 impl Device {
     fn new(name: &str, replica: Replica, state: &Path) -> Device {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let (stop, stopped) = watch::channel(false);
         let remote =
             homing::remote::open(&replica.remote, name, runtime.handle(), stopped).expect("a remote that can be asked");

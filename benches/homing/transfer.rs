@@ -55,7 +55,11 @@ fn transfer(scale: &Scale, shape: &Shape, strategy: Strategy, bars: [f64; 2], by
     let edited = edit(&rig, shape, &rows);
     let sent = device.cycle();
     assert_eq!(sent.pushed as usize, edited, "every edit is pushed, and nothing else");
-    let each = Row::figure(format!("bytes up, {}, an edit of one column", shape.table), sent.bytes_up as f64 / edited as f64, "B");
+    let each = Row::figure(
+        format!("bytes up, {}, an edit of one column", shape.table),
+        sent.bytes_up as f64 / edited as f64,
+        "B",
+    );
     out.push(if bytes { each.at_most(48.0) } else { each });
     out
 }
