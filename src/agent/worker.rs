@@ -15,7 +15,7 @@ use super::board::Board;
 use super::clock::{Clock, SystemClock};
 use super::perform::Performer;
 use super::standing::Standing;
-use super::watch::{Print, Watcher};
+use super::watch::{Print, TICK_MAX, Watcher};
 use crate::engine::session::{Action, Event, Session, Step, Wake};
 use crate::ipc::Topic;
 use crate::model::settings::Replica;
@@ -59,8 +59,10 @@ struct Desk {
     alarm: Option<i64>,
     next: Option<Step>,
     listening: Option<Listening>,
-    /// The files as they were after our own last look or cycle.
+    /// The files as they were just before our own last glance.
     print: Print,
+    /// A write could hide behind the last print until then: look once more.
+    recheck: Option<Instant>,
     glance: Glance,
     watcher: Watcher,
     began_at: i64,
@@ -82,6 +84,7 @@ impl Worker {
             next: None,
             listening: None,
             print: Print::default(),
+            recheck: None,
             glance: Glance::default(),
             watcher,
             began_at: 0,
@@ -116,7 +119,8 @@ impl Worker {
         let alarm = desk.alarm.map(|at| Duration::from_millis((at - now).max(0) as u64));
         let poll =
             desk.watcher.polls.as_ref().map(|_| Duration::from_millis(self.replica.schedule.poll.max(100) as u64));
-        let wait = alarm.into_iter().chain(poll).min();
+        let recheck = desk.recheck.map(|at| at.saturating_duration_since(Instant::now()));
+        let wait = alarm.into_iter().chain(poll).chain(recheck).min();
         let order = match wait {
             Some(wait) => match self.orders.recv_timeout(wait) {
                 Ok(order) => Some(order),
@@ -128,7 +132,9 @@ impl Worker {
         match order {
             Some(order) => self.obey(desk, order),
             None => {
-                if poll.is_some() {
+                if desk.recheck.is_some_and(|at| at <= Instant::now()) {
+                    self.look_closely(desk);
+                } else if poll.is_some() {
                     self.look(desk);
                 }
                 if desk.alarm.is_some_and(|at| at <= desk.now()) {
@@ -195,8 +201,9 @@ impl Worker {
         }
         self.handle(desk, done.map_or_else(Event::Failed, Event::Done));
         if step == Step::End {
-            // What was written while the cycle ran shows as a difference now.
-            self.look(desk);
+            // What was written while the cycle ran was not looked at: the files alone
+            // do not say whether the cycle or the app wrote last.
+            self.look_closely(desk);
         }
     }
 
@@ -263,7 +270,6 @@ impl Worker {
         if tally.cycle.conflicts > 0 || tally.set_aside > 0 {
             self.tell_troubles(now, tally.cycle.conflicts, tally.set_aside);
         }
-        desk.print = Print::of(&self.replica.database);
     }
 
     fn tell_troubles(&self, now: i64, conflicts: u64, set_aside: u64) {
@@ -285,10 +291,19 @@ impl Worker {
 
     /// Was anything written since the last look? Costs two `stat` when not.
     fn look(&mut self, desk: &mut Desk) {
-        let print = Print::of(&self.replica.database);
-        if print == desk.print || self.session.is_running() {
+        if !self.session.is_running() && Print::of(&self.replica.database) != desk.print {
+            self.look_closely(desk);
+        }
+    }
+
+    /// The print is taken before the glance: what is written between the two shows as a
+    /// difference the next time.
+    fn look_closely(&mut self, desk: &mut Desk) {
+        desk.recheck = None;
+        if self.session.is_running() {
             return;
         }
+        let print = Print::of(&self.replica.database);
         match peek::glance(&self.replica.database, desk.glance.newest) {
             Ok(glance) => {
                 let written = glance.unsent
@@ -298,14 +313,18 @@ impl Worker {
                 let migrated = glance.schema_version != desk.glance.schema_version && desk.glance.attached;
                 let immediate = glance.tables.iter().any(|table| self.replica.rule(table).immediate);
                 desk.glance = glance;
-                desk.print = Print::of(&self.replica.database);
+                desk.recheck = print.is_fresh().then(|| Instant::now() + TICK_MAX);
+                desk.print = print;
                 if written || replaced || migrated {
                     self.recount(desk);
                     self.handle(desk, Event::Written { immediate: immediate || replaced });
                 }
             }
-            // Busy, or gone: the next cycle says so in words.
-            Err(fault) if fault.reason.code == ReasonCode::DatabaseLocked => {}
+            // Busy for long: look again when it may be over.
+            Err(fault) if fault.reason.code == ReasonCode::DatabaseLocked => {
+                desk.recheck = Some(Instant::now() + TICK_MAX);
+            }
+            // Gone: the next cycle says so in words.
             Err(_) => {
                 desk.print = print;
                 self.handle(desk, Event::Written { immediate: false });
