@@ -14,6 +14,7 @@ use super::board::{Board, Face};
 use super::clock::SystemClock;
 use super::desk::Desk;
 use super::memory::{self, FileMemory};
+use super::network::Network;
 use super::perform::{self, Performer, World};
 use super::worker::{Order, Worker};
 use crate::config::{Config, paths};
@@ -89,6 +90,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         })?
     };
     let (board, workers, threads) = start(&options.config.replicas, &device, &state_dir, &runtime, &stopped)?;
+    let _network = Network::watch(&options.config.replicas, &workers);
     let desk = Desk { board, workers: workers.clone(), device: device.clone(), runtime: runtime.handle().clone() };
     let served = runtime.spawn(ipc::serve(listener, Arc::new(desk), ipc::Limits::default(), stopped));
     tracing::info!(device, socket = %socket.display(), replicas = workers.len(), "ready");
