@@ -16,7 +16,7 @@ use super::clock::{Clock, SystemClock};
 use super::perform::Performer;
 use super::standing::Standing;
 use super::watch::{Print, Watcher};
-use crate::engine::session::{Action, Event, Session, Step, Wake};
+use crate::engine::session::{Action, Event, Report, Session, Step, Wake};
 use crate::ipc::Topic;
 use crate::model::settings::Replica;
 use crate::model::status::HistoryEntry;
@@ -193,9 +193,11 @@ impl Worker {
         if step == Step::End {
             self.ended(desk);
         }
-        self.handle(desk, done.map_or_else(Event::Failed, Event::Done));
+        self.handle(desk, done.map_or_else(Event::Failed, |report| Event::Done(desk.timed(report))));
         if step == Step::End {
-            // What was written while the cycle ran shows as a difference now.
+            // Events that came while the cycle ran were not looked into, and what it wrote
+            // itself hides what the app wrote meanwhile: only the log can tell.
+            desk.print = Print::default();
             self.look(desk);
         }
     }
@@ -232,7 +234,8 @@ impl Worker {
         let notes = self.notes(desk);
         let counts = tally.counts.clone();
         self.board.change(self.at, now, |face| {
-            face.ended += 1;
+            // One that a detach broke off ended without coming here.
+            face.ended = face.begun;
             face.outcome = reason.clone();
             face.counts = counts;
             face.notes = notes;
@@ -263,7 +266,6 @@ impl Worker {
         if tally.cycle.conflicts > 0 || tally.set_aside > 0 {
             self.tell_troubles(now, tally.cycle.conflicts, tally.set_aside);
         }
-        desk.print = Print::of(&self.replica.database);
     }
 
     fn tell_troubles(&self, now: i64, conflicts: u64, set_aside: u64) {
@@ -283,7 +285,8 @@ impl Worker {
         store.close();
     }
 
-    /// Was anything written since the last look? Costs two `stat` when not.
+    /// Was anything written since the last look? Costs two `stat` when not. The print is
+    /// taken before the glance: what is written meanwhile makes another look.
     fn look(&mut self, desk: &mut Desk) {
         let print = Print::of(&self.replica.database);
         if print == desk.print || self.session.is_running() {
@@ -298,7 +301,7 @@ impl Worker {
                 let migrated = glance.schema_version != desk.glance.schema_version && desk.glance.attached;
                 let immediate = glance.tables.iter().any(|table| self.replica.rule(table).immediate);
                 desk.glance = glance;
-                desk.print = Print::of(&self.replica.database);
+                desk.print = print;
                 if written || replaced || migrated {
                     self.recount(desk);
                     self.handle(desk, Event::Written { immediate: immediate || replaced });
@@ -340,7 +343,7 @@ impl Worker {
             let _ = self.performer.perform(Step::End);
             self.handle(desk, Event::Failed(stopped()));
             desk.next = None;
-            self.handle(desk, Event::Done(crate::engine::session::Report::Ended { retry_at: None }));
+            self.handle(desk, Event::Done(Report::Ended { retry_at: None }));
         }
         let manners = crate::store::open::Manners::default();
         let mut store = Store::open(&self.replica, &self.device, manners)?;
@@ -396,6 +399,17 @@ impl Desk {
     /// Milliseconds on a clock that never steps back.
     fn now(&self) -> i64 {
         self.start.elapsed().as_millis() as i64
+    }
+
+    /// The store keeps the times of next tries by the calendar, the session wants them
+    /// by its own clock.
+    fn timed(&self, report: Report) -> Report {
+        match report {
+            Report::Ended { retry_at: Some(at) } => {
+                Report::Ended { retry_at: Some(self.now() + (at - SystemClock.millis()).max(0)) }
+            }
+            other => other,
+        }
     }
 }
 

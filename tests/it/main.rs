@@ -6,4 +6,6 @@ mod house;
 mod hub;
 mod ipc;
 mod remote;
+mod rig;
+mod together;
 mod units;
