@@ -5,6 +5,7 @@ mod floors;
 mod house;
 mod hub;
 mod ipc;
+mod kills;
 mod remote;
 mod rig;
 mod together;
