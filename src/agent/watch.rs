@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use notify::{RecursiveMode, Watcher as _};
 
@@ -59,7 +59,12 @@ impl Watcher {
     }
 }
 
-/// What a database's files look like from outside: equal prints, nothing written.
+/// The coarsest tick of a file system's clock that is reckoned with: two writes within
+/// one tick can leave the same size and time.
+pub const TICK_MAX: Duration = Duration::from_millis(20);
+
+/// What a database's files look like from outside: equal prints, nothing written, but
+/// for what a tick of the clock hides (`is_fresh`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Print(Vec<Option<(u64, SystemTime)>>);
 
@@ -75,6 +80,12 @@ impl Print {
                 })
                 .collect(),
         )
+    }
+
+    /// Written so short a time ago that the next write could leave the same print.
+    pub fn is_fresh(&self) -> bool {
+        let now = SystemTime::now();
+        self.0.iter().flatten().any(|(_, at)| now.duration_since(*at).is_ok_and(|age| age < TICK_MAX))
     }
 }
 

@@ -15,11 +15,11 @@ use super::board::Board;
 use super::clock::{Clock, SystemClock};
 use super::perform::Performer;
 use super::standing::Standing;
-use super::watch::{Print, Watcher};
-use crate::engine::session::{Action, Event, Report, Session, Step, Wake};
+use super::watch::{Print, TICK_MAX, Watcher};
+use crate::engine::session::{Action, Event, LASTING, Session, Step, Wake};
 use crate::ipc::Topic;
 use crate::model::settings::Replica;
-use crate::model::status::HistoryEntry;
+use crate::model::status::{Cycle, HistoryEntry};
 use crate::model::{Fault, ReasonCode};
 use crate::remote::{Hint, Listening};
 use crate::store::Store;
@@ -59,13 +59,17 @@ struct Desk {
     alarm: Option<i64>,
     next: Option<Step>,
     listening: Option<Listening>,
-    /// The files as they were after our own last look or cycle.
+    /// The files as they were just before our own last glance.
     print: Print,
+    /// A write could hide behind the last print until then: look once more.
+    recheck: Option<Instant>,
     glance: Glance,
     watcher: Watcher,
     began_at: i64,
     cause: Wake,
     fault: Option<Fault>,
+    /// What failed last, and how many times in a row.
+    trouble: Option<(ReasonCode, u32)>,
     cycle_start: Instant,
     stopping: bool,
 }
@@ -82,11 +86,13 @@ impl Worker {
             next: None,
             listening: None,
             print: Print::default(),
+            recheck: None,
             glance: Glance::default(),
             watcher,
             began_at: 0,
             cause: Wake::Start,
             fault: None,
+            trouble: None,
             cycle_start: Instant::now(),
             stopping: false,
         };
@@ -116,7 +122,8 @@ impl Worker {
         let alarm = desk.alarm.map(|at| Duration::from_millis((at - now).max(0) as u64));
         let poll =
             desk.watcher.polls.as_ref().map(|_| Duration::from_millis(self.replica.schedule.poll.max(100) as u64));
-        let wait = alarm.into_iter().chain(poll).min();
+        let recheck = desk.recheck.map(|at| at.saturating_duration_since(Instant::now()));
+        let wait = alarm.into_iter().chain(poll).chain(recheck).min();
         let order = match wait {
             Some(wait) => match self.orders.recv_timeout(wait) {
                 Ok(order) => Some(order),
@@ -128,7 +135,9 @@ impl Worker {
         match order {
             Some(order) => self.obey(desk, order),
             None => {
-                if poll.is_some() {
+                if desk.recheck.is_some_and(|at| at <= Instant::now()) {
+                    self.look_closely(desk);
+                } else if poll.is_some() {
                     self.look(desk);
                 }
                 if desk.alarm.is_some_and(|at| at <= desk.now()) {
@@ -193,12 +202,11 @@ impl Worker {
         if step == Step::End {
             self.ended(desk);
         }
-        self.handle(desk, done.map_or_else(Event::Failed, |report| Event::Done(desk.timed(report))));
+        self.handle(desk, done.map_or_else(Event::Failed, Event::Done));
         if step == Step::End {
-            // Events that came while the cycle ran were not looked into, and what it wrote
-            // itself hides what the app wrote meanwhile: only the log can tell.
-            desk.print = Print::default();
-            self.look(desk);
+            // What was written while the cycle ran was not looked at: the files alone
+            // do not say whether the cycle or the app wrote last.
+            self.look_closely(desk);
         }
     }
 
@@ -217,20 +225,7 @@ impl Worker {
             reason: reason.clone(),
         };
         let moved = tally.cycle.pushed + tally.cycle.pulled + tally.cycle.conflicts > 0;
-        match (&desk.fault, moved) {
-            (Some(fault), _) => {
-                tracing::warn!(replica = %self.replica.name, code = fault.reason.code.word(), "{}", fault.reason.text)
-            }
-            (None, true) => tracing::info!(
-                replica = %self.replica.name,
-                pushed = tally.cycle.pushed,
-                pulled = tally.cycle.pulled,
-                conflicts = tally.cycle.conflicts,
-                milliseconds = tally.cycle.milliseconds,
-                "synced"
-            ),
-            (None, false) => tracing::debug!(replica = %self.replica.name, "in step already"),
-        }
+        self.log(desk, &tally.cycle, moved);
         let notes = self.notes(desk);
         let counts = tally.counts.clone();
         self.board.change(self.at, now, |face| {
@@ -268,6 +263,30 @@ impl Worker {
         }
     }
 
+    /// One line when trouble begins, one when it lasts, one when it is over; and one for
+    /// each cycle that moved something.
+    fn log(&self, desk: &mut Desk, cycle: &Cycle, moved: bool) {
+        let replica = self.replica.name.as_str();
+        let Some(fault) = &desk.fault else {
+            if let Some((_, tries)) = desk.trouble.take() {
+                tracing::info!(replica, tries, "the trouble is over");
+            }
+            if moved {
+                let Cycle { pushed, pulled, conflicts, milliseconds, .. } = cycle;
+                tracing::info!(replica, pushed, pulled, conflicts, milliseconds, "synced");
+            }
+            return;
+        };
+        let code = fault.reason.code;
+        let tries = desk.trouble.filter(|(known, _)| *known == code).map_or(1, |(_, tries)| tries + 1);
+        desk.trouble = Some((code, tries));
+        match tries {
+            1 => tracing::warn!(replica, code = code.word(), "{}", fault.reason.text),
+            LASTING => tracing::error!(replica, code = code.word(), tries, "it lasts: {}", fault.reason.text),
+            _ => tracing::debug!(replica, code = code.word(), tries, "{}", fault.reason.text),
+        }
+    }
+
     fn tell_troubles(&self, now: i64, conflicts: u64, set_aside: u64) {
         let Ok(store) = Store::look(&self.replica, &self.device) else { return };
         if conflicts > 0 {
@@ -285,13 +304,21 @@ impl Worker {
         store.close();
     }
 
-    /// Was anything written since the last look? Costs two `stat` when not. The print is
-    /// taken before the glance: what is written meanwhile makes another look.
+    /// Was anything written since the last look? Costs two `stat` when not.
     fn look(&mut self, desk: &mut Desk) {
-        let print = Print::of(&self.replica.database);
-        if print == desk.print || self.session.is_running() {
+        if !self.session.is_running() && Print::of(&self.replica.database) != desk.print {
+            self.look_closely(desk);
+        }
+    }
+
+    /// The print is taken before the glance: what is written between the two shows as a
+    /// difference the next time.
+    fn look_closely(&mut self, desk: &mut Desk) {
+        desk.recheck = None;
+        if self.session.is_running() {
             return;
         }
+        let print = Print::of(&self.replica.database);
         match peek::glance(&self.replica.database, desk.glance.newest) {
             Ok(glance) => {
                 let written = glance.unsent
@@ -301,14 +328,18 @@ impl Worker {
                 let migrated = glance.schema_version != desk.glance.schema_version && desk.glance.attached;
                 let immediate = glance.tables.iter().any(|table| self.replica.rule(table).immediate);
                 desk.glance = glance;
+                desk.recheck = print.is_fresh().then(|| Instant::now() + TICK_MAX);
                 desk.print = print;
                 if written || replaced || migrated {
                     self.recount(desk);
                     self.handle(desk, Event::Written { immediate: immediate || replaced });
                 }
             }
-            // Busy, or gone: the next cycle says so in words.
-            Err(fault) if fault.reason.code == ReasonCode::DatabaseLocked => {}
+            // Busy for long: look again when it may be over.
+            Err(fault) if fault.reason.code == ReasonCode::DatabaseLocked => {
+                desk.recheck = Some(Instant::now() + TICK_MAX);
+            }
+            // Gone: the next cycle says so in words.
             Err(_) => {
                 desk.print = print;
                 self.handle(desk, Event::Written { immediate: false });
@@ -343,7 +374,7 @@ impl Worker {
             let _ = self.performer.perform(Step::End);
             self.handle(desk, Event::Failed(stopped()));
             desk.next = None;
-            self.handle(desk, Event::Done(Report::Ended { retry_at: None }));
+            self.handle(desk, Event::Done(crate::engine::session::Report::Ended { retry_in: None }));
         }
         let manners = crate::store::open::Manners::default();
         let mut store = Store::open(&self.replica, &self.device, manners)?;
@@ -399,17 +430,6 @@ impl Desk {
     /// Milliseconds on a clock that never steps back.
     fn now(&self) -> i64 {
         self.start.elapsed().as_millis() as i64
-    }
-
-    /// The store keeps the times of next tries by the calendar, the session wants them
-    /// by its own clock.
-    fn timed(&self, report: Report) -> Report {
-        match report {
-            Report::Ended { retry_at: Some(at) } => {
-                Report::Ended { retry_at: Some(self.now() + (at - SystemClock.millis()).max(0)) }
-            }
-            other => other,
-        }
     }
 }
 

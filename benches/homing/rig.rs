@@ -1,0 +1,183 @@
+//! A hub in a process of its own, and devices: in this process, or as agents.
+//!
+//! A device in this process is the session and the performer that ship, driven without
+//! a schedule; it speaks to the hub over HTTP on the loopback.
+
+use std::path::{Path, PathBuf};
+
+use homing::agent::clock::SystemClock;
+use homing::agent::memory::FileMemory;
+use homing::agent::perform::{self, Performer, World};
+use homing::engine::Chance;
+use homing::engine::session::{Action, Event, Session, Step, Wake};
+use homing::model::Strategy;
+use homing::model::settings::{Limits, Remote, Replica, Schedule, TableRule, TokenSource};
+use homing::model::status::Cycle;
+use homing::store::Store;
+use homing::store::open::Manners;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use super::data::Shape;
+use super::process::{self, Process};
+
+/// A folder, and a hub in it.
+pub struct Rig {
+    _hub: Process,
+    pub url: String,
+    pub token: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Rig {
+    pub fn start() -> Rig {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let data = folder.path().join("hub");
+        let (hub, url) = process::hub(&data);
+        let token = folder.path().join("token");
+        let printed = process::run(process::homing().args(["hub", "token", "--account", "ada", "--data"]).arg(&data));
+        std::fs::write(&token, &printed.stdout).expect("a token file");
+        Rig { _hub: hub, url, token, folder }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn replica(&self, database: &Path, strategy: Strategy) -> Replica {
+        replica(database, &self.url, &self.token, strategy)
+    }
+
+    /// A device whose cycles run in this process.
+    pub fn device(&self, name: &str, strategy: Strategy) -> Device {
+        let database = self.path(&format!("{name}.db"));
+        let state = self.path(&format!("{name}.state"));
+        std::fs::create_dir_all(&state).expect("a state folder");
+        Device::new(name, self.replica(&database, strategy), &state)
+    }
+
+    /// Writes an agent's config: live, no debounce.
+    pub fn config(&self, name: &str, url: &str) -> PathBuf {
+        let quoted = |path: &Path| format!("{:?}", path.to_string_lossy());
+        let text = format!(
+            "device = {name:?}\nsocket = {}\nstate_dir = {}\n[replica.bench]\ndatabase = {}\n\
+             [replica.bench.remote]\nkind = \"homing\"\nurl = {url:?}\ntoken_file = {}\n\
+             [replica.bench.schedule]\ndebounce = \"0ms\"\nlive = true\n",
+            quoted(&self.socket(name)),
+            quoted(&self.path(&format!("{name}.state"))),
+            quoted(&self.path(&format!("{name}.db"))),
+            quoted(&self.token),
+        );
+        let path = self.path(&format!("{name}.toml"));
+        std::fs::write(&path, text).expect("a config");
+        path
+    }
+
+    pub fn socket(&self, name: &str) -> PathBuf {
+        self.path(&format!("{name}.sock"))
+    }
+
+    /// Starts an agent on `NAME.db` and waits until it is in step.
+    pub fn agent(&self, name: &str) -> Process {
+        let config = self.config(name, &self.url);
+        let agent = process::agent(&config);
+        self.wait_for_socket(name);
+        process::run(process::homing().args(["sync", "--wait", "--timeout", "60s", "--socket"]).arg(self.socket(name)));
+        agent
+    }
+
+    pub fn wait_for_socket(&self, name: &str) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while std::os::unix::net::UnixStream::connect(self.socket(name)).is_err() {
+            assert!(std::time::Instant::now() < deadline, "the agent of {name} does not listen");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+}
+
+pub fn replica(database: &Path, url: &str, token: &Path, strategy: Strategy) -> Replica {
+    Replica {
+        name: "bench".to_owned(),
+        database: database.to_owned(),
+        remote: Remote {
+            kind: "homing".to_owned(),
+            url: url.to_owned(),
+            scope: None,
+            token: TokenSource::File(token.to_owned()),
+            allow_plain_http: false,
+            ca_file: None,
+            proxy: None,
+            timeout: 30_000,
+        },
+        schedule: Schedule::default(),
+        limits: Limits::default(),
+        include: None,
+        exclude: Vec::new(),
+        tables: Default::default(),
+        default_rule: TableRule { strategy, ..TableRule::default() },
+    }
+}
+
+/// Puts capture into a file, as the first cycle does.
+pub fn attach(replica: &Replica) {
+    let mut store = Store::open(replica, "bench", Manners::default()).expect("the store opens");
+    store.attach(today()).expect("capture is put in");
+    store.close();
+}
+
+pub fn today() -> f64 {
+    use homing::agent::clock::Clock;
+    SystemClock.millis() as f64 / 86_400_000.0 + 2_440_587.5
+}
+
+/// A file of `shape` with capture in it and `rows` unsent.
+pub fn captured(shape: &Shape, replica: &Replica, rows: &[Vec<homing::model::Value>]) {
+    let mut db = shape.create(&replica.database);
+    attach(replica);
+    shape.fill_parents(&db);
+    shape.insert_all(&mut db, rows, 10_000);
+}
+
+pub struct Device {
+    session: Session,
+    performer: Performer,
+    _runtime: Runtime,
+    _stop: watch::Sender<bool>,
+}
+
+impl Device {
+    fn new(name: &str, replica: Replica, state: &Path) -> Device {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let (stop, stopped) = watch::channel(false);
+        let remote =
+            homing::remote::open(&replica.remote, name, runtime.handle(), stopped).expect("a remote that can be asked");
+        let world = World {
+            clock: Box::new(SystemClock),
+            memory: Box::new(FileMemory::new(state, &replica.name)),
+            fresh_name: Box::new(|| uuid::Uuid::new_v4().to_string()),
+            manners: Manners::default(),
+            slice: perform::slice_of(&replica),
+        };
+        let session = Session::new(replica.schedule.clone(), Chance::new(1));
+        let performer = Performer::new(replica, name.to_owned(), remote, world);
+        Device { session, performer, _runtime: runtime, _stop: stop }
+    }
+
+    /// One whole cycle; a fault ends the benchmark.
+    pub fn cycle(&mut self) -> Cycle {
+        let mut next = step_of(self.session.handle(0, Event::Wake(Wake::Command)));
+        while let Some(step) = next.take() {
+            let done = self.performer.perform(step).unwrap_or_else(|fault| panic!("{step:?}: {fault:?}"));
+            next = step_of(self.session.handle(0, Event::Done(done)));
+            if step == Step::End {
+                break;
+            }
+        }
+        self.performer.tally.cycle.clone()
+    }
+}
+
+fn step_of(actions: Vec<Action>) -> Option<Step> {
+    actions.into_iter().find_map(|action| if let Action::Do(step) = action { Some(step) } else { None })
+}
