@@ -83,12 +83,18 @@ impl Face {
         }
     }
 
-    /// In step but for something that waits for a person, or for a row to come.
+    /// What a person should know although nothing failed: too much waits, something waits
+    /// for a decision, or for a row to come.
     fn unfinished(&self) -> Option<Reason> {
         use crate::model::ReasonCode;
         let name = &self.replica.name;
         let reason = |code, text: String, next: String| Some(Reason { code, text, next });
         match &self.counts {
+            counts if self.replica.limits.pending_rows_max.is_some_and(|most| counts.pending >= most) => reason(
+                ReasonCode::QueueFull,
+                format!("{} changes wait, more than `pending_rows_max` expects; nothing is lost", counts.pending),
+                "see that the remote can be reached: `homing status`, `homing history`".to_owned(),
+            ),
             counts if counts.set_aside > 0 => reason(
                 ReasonCode::RowRefused,
                 format!("{} changes are set aside and wait for a person", counts.set_aside),

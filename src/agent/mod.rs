@@ -9,6 +9,7 @@ pub mod clock;
 pub mod desk;
 pub mod inquire;
 pub mod memory;
+pub mod network;
 pub mod perform;
 pub mod rules;
 pub mod run;

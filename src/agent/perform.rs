@@ -382,7 +382,7 @@ impl Performer {
 
     fn end(&mut self) -> Result<Report, Fault> {
         self.count_traffic();
-        let Some(mut store) = self.store.take() else { return Ok(Report::Ended { retry_at: None }) };
+        let Some(mut store) = self.store.take() else { return Ok(Report::Ended { retry_in: None }) };
         let now = self.world.clock.millis();
         let closed = (|| {
             if self.tally.cycle.pushed + self.tally.cycle.pulled > 0 {
@@ -390,11 +390,11 @@ impl Performer {
             }
             store.trim_ledger(now)?;
             self.tally.counts = store.counts()?;
-            store.next_try_at()
+            store.next_try_in(now)
         })();
         store.close();
         self.forget();
-        Ok(Report::Ended { retry_at: closed? })
+        Ok(Report::Ended { retry_in: closed? })
     }
 
     /// What a remote's "that is over" leads to; all else is a fault.

@@ -14,6 +14,7 @@ use super::board::{Board, Face};
 use super::clock::SystemClock;
 use super::desk::Desk;
 use super::memory::{self, FileMemory};
+use super::network::Network;
 use super::perform::{self, Performer, World};
 use super::worker::{Order, Worker};
 use crate::config::{Config, paths};
@@ -25,6 +26,9 @@ use crate::store::open::Manners;
 
 /// How long a stop may take before the process ends anyway.
 const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// How long to wait for the lock of an agent that is ending.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 pub struct Options {
     pub config: Config,
@@ -86,6 +90,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         })?
     };
     let (board, workers, threads) = start(&options.config.replicas, &device, &state_dir, &runtime, &stopped)?;
+    let _network = Network::watch(&options.config.replicas, &workers);
     let desk = Desk { board, workers: workers.clone(), device: device.clone(), runtime: runtime.handle().clone() };
     let served = runtime.spawn(ipc::serve(listener, Arc::new(desk), ipc::Limits::default(), stopped));
     tracing::info!(device, socket = %socket.display(), replicas = workers.len(), "ready");
@@ -194,7 +199,17 @@ fn lock(state_dir: &Path) -> Result<File, StartError> {
         .append(true)
         .open(&path)
         .map_err(|error| system(format!("{} cannot be opened: {error}", path.display())))?;
-    match file.try_lock() {
+    // An agent that was just killed holds it a moment longer.
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    let taken = loop {
+        match file.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+            taken => break taken,
+        }
+    };
+    match taken {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(StartError {
             text: format!("another agent is running with the state directory {}", state_dir.display()),

@@ -16,10 +16,10 @@ use super::clock::{Clock, SystemClock};
 use super::perform::Performer;
 use super::standing::Standing;
 use super::watch::{Print, TICK_MAX, Watcher};
-use crate::engine::session::{Action, Event, Session, Step, Wake};
+use crate::engine::session::{Action, Event, LASTING, Session, Step, Wake};
 use crate::ipc::Topic;
 use crate::model::settings::Replica;
-use crate::model::status::HistoryEntry;
+use crate::model::status::{Cycle, HistoryEntry};
 use crate::model::{Fault, ReasonCode};
 use crate::remote::{Hint, Listening};
 use crate::store::Store;
@@ -68,6 +68,8 @@ struct Desk {
     began_at: i64,
     cause: Wake,
     fault: Option<Fault>,
+    /// What failed last, and how many times in a row.
+    trouble: Option<(ReasonCode, u32)>,
     cycle_start: Instant,
     stopping: bool,
 }
@@ -90,6 +92,7 @@ impl Worker {
             began_at: 0,
             cause: Wake::Start,
             fault: None,
+            trouble: None,
             cycle_start: Instant::now(),
             stopping: false,
         };
@@ -222,20 +225,7 @@ impl Worker {
             reason: reason.clone(),
         };
         let moved = tally.cycle.pushed + tally.cycle.pulled + tally.cycle.conflicts > 0;
-        match (&desk.fault, moved) {
-            (Some(fault), _) => {
-                tracing::warn!(replica = %self.replica.name, code = fault.reason.code.word(), "{}", fault.reason.text)
-            }
-            (None, true) => tracing::info!(
-                replica = %self.replica.name,
-                pushed = tally.cycle.pushed,
-                pulled = tally.cycle.pulled,
-                conflicts = tally.cycle.conflicts,
-                milliseconds = tally.cycle.milliseconds,
-                "synced"
-            ),
-            (None, false) => tracing::debug!(replica = %self.replica.name, "in step already"),
-        }
+        self.log(desk, &tally.cycle, moved);
         let notes = self.notes(desk);
         let counts = tally.counts.clone();
         self.board.change(self.at, now, |face| {
@@ -269,6 +259,30 @@ impl Worker {
         }
         if tally.cycle.conflicts > 0 || tally.set_aside > 0 {
             self.tell_troubles(now, tally.cycle.conflicts, tally.set_aside);
+        }
+    }
+
+    /// One line when trouble begins, one when it lasts, one when it is over; and one for
+    /// each cycle that moved something.
+    fn log(&self, desk: &mut Desk, cycle: &Cycle, moved: bool) {
+        let replica = self.replica.name.as_str();
+        let Some(fault) = &desk.fault else {
+            if let Some((_, tries)) = desk.trouble.take() {
+                tracing::info!(replica, tries, "the trouble is over");
+            }
+            if moved {
+                let Cycle { pushed, pulled, conflicts, milliseconds, .. } = cycle;
+                tracing::info!(replica, pushed, pulled, conflicts, milliseconds, "synced");
+            }
+            return;
+        };
+        let code = fault.reason.code;
+        let tries = desk.trouble.filter(|(known, _)| *known == code).map_or(1, |(_, tries)| tries + 1);
+        desk.trouble = Some((code, tries));
+        match tries {
+            1 => tracing::warn!(replica, code = code.word(), "{}", fault.reason.text),
+            LASTING => tracing::error!(replica, code = code.word(), tries, "it lasts: {}", fault.reason.text),
+            _ => tracing::debug!(replica, code = code.word(), tries, "{}", fault.reason.text),
         }
     }
 
@@ -359,7 +373,7 @@ impl Worker {
             let _ = self.performer.perform(Step::End);
             self.handle(desk, Event::Failed(stopped()));
             desk.next = None;
-            self.handle(desk, Event::Done(crate::engine::session::Report::Ended { retry_at: None }));
+            self.handle(desk, Event::Done(crate::engine::session::Report::Ended { retry_in: None }));
         }
         let manners = crate::store::open::Manners::default();
         let mut store = Store::open(&self.replica, &self.device, manners)?;

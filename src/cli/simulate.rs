@@ -34,6 +34,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         threads: args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         verbose: alone && !context.json,
         plan,
+        canary: None,
     };
     let start = Instant::now();
     let terminal = std::io::stderr().is_terminal() && !context.json;

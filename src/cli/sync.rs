@@ -33,8 +33,13 @@ pub struct Args {
 /// Beyond the agent's own limit, for its answer to arrive.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How long an agent may take to open its socket.
+const STARTING: Duration = Duration::from_secs(3);
+
 pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    let mut client = context.connect()?;
+    // Who waits for a sync also waits for an agent that is just starting.
+    let patience = if args.wait { STARTING } else { Duration::ZERO };
+    let mut client = Client::connect(&context.socket, patience)?;
     if !args.wait {
         let asked: Replicas = client.call(method::SyncNow { replica: args.name })?;
         context.show(&asked, |asked| pause::render(asked, "syncing now"))?;

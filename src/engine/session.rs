@@ -140,9 +140,10 @@ pub enum Report {
         more: bool,
         pending: bool,
     },
-    /// `retry_at`: the earliest next try of a row that was refused.
+    /// `retry_in`: how long until the next try of a row that was refused. Not a time of
+    /// day: the device's clock may be set meanwhile, the session's is not.
     Ended {
-        retry_at: Option<Millis>,
+        retry_in: Option<Millis>,
     },
 }
 
@@ -427,8 +428,8 @@ impl Session {
 
     fn done(&mut self, now: Millis, report: Report) -> Vec<Action> {
         let State::Running(cycle) = &mut self.state else { return Vec::new() };
-        if let Report::Ended { retry_at } = report {
-            return self.ended(now, retry_at);
+        if let Report::Ended { retry_in } = report {
+            return self.ended(now, retry_in);
         }
         if cycle.then.is_some() {
             cycle.step = Step::End;
@@ -453,13 +454,14 @@ impl Session {
         if ending { self.ended(now, None) } else { vec![Action::Do(Step::End)] }
     }
 
-    fn ended(&mut self, now: Millis, retry_at: Option<Millis>) -> Vec<Action> {
+    fn ended(&mut self, now: Millis, retry_in: Option<Millis>) -> Vec<Action> {
         let State::Running(cycle) = std::mem::replace(&mut self.state, State::Idle) else {
             unreachable!("BUG: only a running cycle ends");
         };
         // Rounds ran out before all was sent: go on soon, not at the next timer.
-        let unfinished = cycle.pending.then_some(now.saturating_add(self.schedule.backoff_first));
-        self.agenda.end(now, &self.schedule, [retry_at, unfinished].into_iter().flatten().min());
+        let unfinished = cycle.pending.then_some(self.schedule.backoff_first);
+        let soonest = [retry_in, unfinished].into_iter().flatten().min();
+        self.agenda.end(now, &self.schedule, soonest.map(|wait| now.saturating_add(wait)));
         let mut actions = vec![Action::Tell];
         self.state = match (cycle.then, cycle.fault) {
             (Some(then), _) => then.state(),
@@ -621,7 +623,7 @@ mod tests {
         Report::Staged { something: false },
         Report::Fetched,
         Report::Applied { done: true, more: false, pending: false },
-        Report::Ended { retry_at: None },
+        Report::Ended { retry_in: None },
     ];
 
     #[test]
@@ -682,7 +684,7 @@ mod tests {
             }
             assert!(session.is_running());
             session.handle(now, Event::Failed(fault(FaultKind::Network)));
-            session.handle(now, Event::Done(Report::Ended { retry_at: None }));
+            session.handle(now, Event::Done(Report::Ended { retry_in: None }));
             let view = session.view(3);
             assert_eq!((view.word, view.failures, view.lasting), (Word::Offline, streak, streak >= 5));
             let next = view.next_at.unwrap();
@@ -695,7 +697,7 @@ mod tests {
             session.handle(now, Event::Tick);
         }
         session.handle(now, Event::Failed(fault(FaultKind::Network)));
-        session.handle(now, Event::Done(Report::Ended { retry_at: None }));
+        session.handle(now, Event::Done(Report::Ended { retry_in: None }));
         session.handle(now + 1, Event::Wake(Wake::Command));
         assert!(session.is_running());
         run(&mut session, &QUIET);
@@ -707,7 +709,7 @@ mod tests {
         let mut session = session();
         session.handle(0, Event::Wake(Wake::Start));
         session.handle(0, Event::Failed(Fault { retry_after: Some(120_000), ..fault(FaultKind::Throttled) }));
-        session.handle(0, Event::Done(Report::Ended { retry_at: None }));
+        session.handle(0, Event::Done(Report::Ended { retry_in: None }));
         assert!(session.view(0).next_at.unwrap() >= 120_000);
         for wake in [Wake::Live, Wake::Network, Wake::Reachable, Wake::Timer, Wake::Write] {
             session.handle(1, Event::Wake(wake));
@@ -732,12 +734,26 @@ mod tests {
         assert_eq!(session.cause(), Some(Wake::Network));
     }
 
+    /// Trap 3: the waits of refused rows run on the session's clock, whatever the device's says.
+    #[test]
+    fn a_refused_row_is_tried_again_after_its_wait() {
+        let mut session = session();
+        session.handle(1_000, Event::Wake(Wake::Start));
+        session.handle(1_000, Event::Failed(fault(FaultKind::Network)));
+        session.handle(1_000, Event::Done(Report::Ended { retry_in: None }));
+        session.handle(2_000, Event::Wake(Wake::Command));
+        session.handle(2_000, Event::Done(Report::Ended { retry_in: Some(4_000) }));
+        assert_eq!(session.view(1).next_at, Some(6_000));
+        session.handle(6_000, Event::Tick);
+        assert!(session.is_running());
+    }
+
     #[test]
     fn a_pause_lets_the_step_end_and_closes_the_file() {
         let mut session = session();
         session.handle(0, Event::Wake(Wake::Start));
         session.handle(0, Event::Pause);
-        assert_eq!(run(&mut session, &[Report::Began, Report::Ended { retry_at: None }]), [Step::End]);
+        assert_eq!(run(&mut session, &[Report::Began, Report::Ended { retry_in: None }]), [Step::End]);
         assert_eq!(session.view(0).word, Word::Paused);
         session.handle(0, Event::Wake(Wake::Command));
         assert!(!session.is_running());
@@ -750,7 +766,7 @@ mod tests {
         let mut session = session();
         session.handle(0, Event::Wake(Wake::Start));
         session.handle(0, Event::Failed(fault(FaultKind::NewerFormat)));
-        session.handle(0, Event::Done(Report::Ended { retry_at: None }));
+        session.handle(0, Event::Done(Report::Ended { retry_in: None }));
         assert_eq!(session.view(0).word, Word::Halted);
         assert_eq!(session.view(0).next_at, None);
         session.handle(1, Event::Resume);

@@ -2,8 +2,10 @@
 //!
 //! The file is TOML, every key has a default, an unknown key is an error with its line:
 //!
-//!     stamp_ahead_max = "60s"
-//!     account_column = "user_id"
+//! ```toml
+//! stamp_ahead_max = "60s"
+//! account_column = "user_id"
+//! ```
 
 use std::path::{Path, PathBuf};
 

@@ -8,7 +8,7 @@ use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use interprocess::local_socket::tokio::Listener;
 use interprocess::local_socket::{ConnectOptions, GenericFilePath, ListenerOptions, ToFsName};
@@ -119,17 +119,4 @@ fn prepare_directory(path: &Path) -> Result<(), BindError> {
         });
     }
     Ok(())
-}
-
-/// Where the agent's socket is when nothing says otherwise.
-pub fn default_path() -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if cfg!(target_os = "macos") {
-        let home = variable("HOME").unwrap_or_else(|| PathBuf::from("/var/root"));
-        return home.join("Library/Application Support/Homing/agent.sock");
-    }
-    match variable("XDG_RUNTIME_DIR") {
-        Some(directory) => directory.join("homing/agent.sock"),
-        None => PathBuf::from("/run/homing/agent.sock"),
-    }
 }

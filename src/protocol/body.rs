@@ -93,8 +93,13 @@ pub fn remote_row(table: &str, key: &Key, row: WireRow) -> RemoteRow {
 /// A pulled page as the model knows it. Every row must be as wide as its header, and
 /// carry its key.
 pub fn page(answer: Pulled) -> Result<Page, String> {
-    let mut page =
-        Page { cursor: Cursor(answer.cursor), more: answer.more, rows_left: answer.rows_left, ..Page::default() };
+    let mut page = Page {
+        cursor: Cursor(answer.cursor),
+        head: answer.head,
+        more: answer.more,
+        rows_left: answer.rows_left,
+        ..Page::default()
+    };
     for span in answer.covers {
         let bytes = |side: Option<String>| match side {
             None => Ok(None),
@@ -214,6 +219,25 @@ impl Packing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Without the head, a push could not say what its sender had seen, and the remote
+    /// would call every old deletion news.
+    #[test]
+    fn a_page_says_how_far_the_remote_had_come() {
+        let answer = Pulled {
+            protocol: crate::protocol::VERSION,
+            epoch: "e".to_owned(),
+            head: Revision(42),
+            time: 0,
+            cursor: "c".to_owned(),
+            more: true,
+            covers: Vec::new(),
+            rows_left: Some(7),
+            groups: Vec::new(),
+        };
+        let page = page(answer).unwrap();
+        assert_eq!((page.head, page.cursor.0.as_str(), page.more, page.rows_left), (Revision(42), "c", true, Some(7)));
+    }
 
     #[test]
     fn a_bomb_is_refused_whatever_its_packing() {

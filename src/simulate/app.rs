@@ -3,112 +3,89 @@
 //! Knows nothing of Homing but that the time its writes are logged at is the virtual
 //! one. Every value it writes is a token that names itself.
 
-use std::collections::BTreeSet;
-use std::path::Path;
-
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params};
 
-use super::schema::{TABLES, token_column};
-use super::tokens::{self, Tokens};
+use super::schema::TABLES;
+use super::tokens::Tokens;
 use crate::engine::Chance;
 
 /// Runs one transaction. Answers what it did, for the story; an error of SQLite's
 /// (a constraint, a lock) means that it did nothing.
 pub(super) fn write(
-    path: &Path,
+    db: &Connection,
     device: usize,
-    enforcing: bool,
-    seen: bool,
-    millis: i64,
+    manner: Manner,
     chance: &mut Chance,
     tokens: &mut Tokens,
-) -> Result<String, String> {
-    let db = open(path, enforcing, seen)?;
-    let fail = |error: rusqlite::Error| error.to_string();
-    let before = all_tokens(&db)?;
-    db.execute_batch("BEGIN IMMEDIATE").map_err(fail)?;
-    let newest = newest(&db);
+) -> rusqlite::Result<String> {
+    manner.prepare(db)?;
+    db.execute_batch("BEGIN IMMEDIATE")?;
+    let newest = newest(db);
     let mut story = Vec::new();
     for _ in 0..1 + chance.below(3) {
         let table = *chance.pick(&TABLES);
         let told = match chance.below(12) {
-            0 => undone(&db, table, device, chance, tokens),
-            _ => one(&db, table, device, chance, tokens),
+            0 => undone(db, table, device, chance, tokens),
+            _ => one(db, table, device, chance, tokens),
         };
-        match told {
-            Ok(told) => story.push(told),
-            Err(error) => story.push(format!("({error})")),
-        }
+        story.push(told.unwrap_or_else(|error| format!("({error})")));
     }
     // The triggers ask the machine's clock; here time is virtual.
     if let Some(newest) = newest {
-        let day = millis as f64 / 86_400_000.0 + 2_440_587.5;
-        db.execute("UPDATE _homing_log SET at = ? WHERE seq > ?", params![day, newest]).map_err(fail)?;
+        let day = manner.millis as f64 / 86_400_000.0 + 2_440_587.5;
+        db.execute("UPDATE _homing_log SET at = ? WHERE seq > ?", params![day, newest])?;
     }
-    db.execute_batch("COMMIT").map_err(|error| {
-        let _ = db.execute_batch("ROLLBACK");
-        error.to_string()
-    })?;
-    let after = all_tokens(&db)?;
-    let replaced: BTreeSet<String> = before.difference(&after).cloned().collect();
-    tokens.replaced(&replaced);
-    for token in after.difference(&before) {
-        tokens.written(token, format!("device {device}: {}", story.join("; ")));
-    }
+    commit(db)?;
     Ok(story.join("; "))
 }
 
-/// Changes the schema as apps do when they are upgraded.
-pub(super) fn migrate(path: &Path, chance: &mut Chance) -> Result<String, String> {
-    let db = open(path, false, true)?;
-    let columns: i64 = db
-        .query_row("SELECT count(*) FROM pragma_table_info('note')", [], |row| row.get(0))
-        .map_err(|error| error.to_string())?;
-    let sql = match chance.below(4) {
+/// How the app's connection is set up for one transaction.
+#[derive(Clone, Copy)]
+pub(super) struct Manner {
+    /// It enforces foreign keys.
+    pub(super) enforcing: bool,
+    /// Its triggers fire.
+    pub(super) seen: bool,
+    /// The device's clock.
+    pub(super) millis: i64,
+}
+
+impl Manner {
+    fn prepare(self, db: &Connection) -> rusqlite::Result<()> {
+        db.execute_batch(if self.enforcing { "PRAGMA foreign_keys = ON" } else { "PRAGMA foreign_keys = OFF" })?;
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, self.seen)?;
+        Ok(())
+    }
+}
+
+/// Changes the schema as apps do when they are upgraded. Answers the SQL.
+pub(super) fn migrate(db: &Connection, chance: &mut Chance) -> rusqlite::Result<String> {
+    let columns: i64 = db.query_row("SELECT count(*) FROM pragma_table_info('note')", [], |row| row.get(0))?;
+    let sql = match chance.below(5) {
         0 if columns < 8 => format!("ALTER TABLE note ADD COLUMN extra{columns} TEXT DEFAULT 'none'"),
         1 => "DROP TABLE IF EXISTS fresh; CREATE TABLE fresh(id TEXT PRIMARY KEY, up TEXT REFERENCES tree(id), body TEXT);
               INSERT INTO fresh SELECT * FROM tree; DROP TABLE tree; ALTER TABLE fresh RENAME TO tree"
             .to_owned(),
         2 => "CREATE INDEX IF NOT EXISTS by_title ON note(title)".to_owned(),
+        3 if columns > 4 => format!("ALTER TABLE note DROP COLUMN extra{}", columns - 1),
         _ => "DROP TABLE IF EXISTS fresh; CREATE TABLE fresh(x TEXT COLLATE NOCASE, y INTEGER, v, PRIMARY KEY(x, y)) WITHOUT ROWID;
               INSERT INTO fresh SELECT * FROM pair; DROP TABLE pair; ALTER TABLE fresh RENAME TO pair"
             .to_owned(),
     };
-    db.execute_batch("PRAGMA legacy_alter_table = ON").map_err(|error| error.to_string())?;
-    db.execute_batch(&format!("BEGIN IMMEDIATE; {sql}; COMMIT")).map_err(|error| {
+    db.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON; BEGIN IMMEDIATE")?;
+    if let Err(error) = db.execute_batch(&sql) {
         let _ = db.execute_batch("ROLLBACK");
-        error.to_string()
-    })?;
+        return Err(error);
+    }
+    commit(db)?;
     Ok(sql)
 }
 
-pub(super) fn open(path: &Path, enforcing: bool, seen: bool) -> Result<Connection, String> {
-    let fail = |error: rusqlite::Error| error.to_string();
-    let db = Connection::open(path).map_err(fail)?;
-    db.busy_timeout(std::time::Duration::ZERO).map_err(fail)?;
-    db.execute_batch("PRAGMA synchronous = OFF").map_err(fail)?;
-    db.execute_batch(if enforcing { "PRAGMA foreign_keys = ON" } else { "PRAGMA foreign_keys = OFF" }).map_err(fail)?;
-    if !seen {
-        let off = rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER;
-        db.set_db_config(off, false).map_err(fail)?;
-    }
-    Ok(db)
-}
-
-/// Every token in the app's own tables.
-pub(super) fn all_tokens(db: &Connection) -> Result<BTreeSet<String>, String> {
-    let mut found = BTreeSet::new();
-    for table in TABLES {
-        let sql = format!("SELECT {} FROM {table}", token_column(table));
-        let mut statement = db.prepare(&sql).map_err(|error| error.to_string())?;
-        let mut rows = statement.query([]).map_err(|error| error.to_string())?;
-        while let Some(row) = rows.next().map_err(|error| error.to_string())? {
-            if let Ok(Some(text)) = row.get::<_, Option<String>>(0) {
-                tokens::find(&text, &mut found);
-            }
-        }
-    }
-    Ok(found)
+fn commit(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch("COMMIT").inspect_err(|_| {
+        let _ = db.execute_batch("ROLLBACK");
+    })
 }
 
 fn newest(db: &Connection) -> Option<i64> {

@@ -3,146 +3,146 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::schema::TABLES;
-use super::tokens::{self, Tokens};
-use crate::model::{Row, Value};
-use crate::sqlite::{literal, value};
+use super::look::{self, Look};
+use super::schema::{self, TABLES};
+use super::tokens::Tokens;
+use crate::model::{Key, Row};
+use crate::sqlite::value;
 
 /// Promise 1: every write that nobody replaced is on some side, or in a ledger.
-pub(super) fn nothing_lost(tokens: &Tokens, files: &[&Path], hub: &Path) -> Result<(), String> {
-    let mut found = tokens_of(hub)?;
-    for path in files {
-        found.extend(tokens_of(path)?);
-    }
-    let missing: Vec<String> = tokens.missing(&found).map(|(token, by)| format!("{token} ({by})")).collect();
+pub(super) fn nothing_lost(tokens: &Tokens, files: &[Arc<Look>], hub: &Look) -> Result<(), String> {
+    let missing: Vec<String> = tokens
+        .alive()
+        .filter(|(token, _)| !hub.has(token) && !files.iter().any(|file| file.has(token)))
+        .map(|(token, by)| format!("{token} ({by})"))
+        .collect();
     match missing.is_empty() {
         true => Ok(()),
         false => Err(format!("promise 1: lost: {}", missing.join(", "))),
     }
 }
 
-/// Every token in a file: in the app's tables, in the ledger, among parked rows.
-pub(super) fn tokens_of(path: &Path) -> Result<BTreeSet<String>, String> {
-    let db = look(path)?;
-    let mut found = BTreeSet::new();
-    for table in TABLES {
-        texts(&db, table, &format!("\"{}\"", super::schema::token_column(table)), &mut found)?;
-    }
-    texts(&db, "_homing_conflict", SIDES, &mut found)?;
-    texts(&db, "_homing_parked", "CAST(body AS TEXT)", &mut found)?;
-    Ok(found)
-}
-
-/// Every token in a file's ledger.
-pub(super) fn ledger_of(path: &Path) -> Result<BTreeSet<String>, String> {
-    let mut found = BTreeSet::new();
-    texts(&look(path)?, "_homing_conflict", SIDES, &mut found)?;
-    Ok(found)
-}
-
-const SIDES: &str =
-    "coalesce(base, '') || ' ' || coalesce(local, '') || ' ' || coalesce(remote, '') || ' ' || coalesce(result, '')";
-
 /// The file is whole, whatever happened around it.
-pub(super) fn integrity(path: &Path) -> Result<(), String> {
-    let db = look(path)?;
+pub(super) fn integrity(db: &Connection) -> Result<(), String> {
     let verdict: String =
         db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).map_err(|error| error.to_string())?;
-    if verdict == "ok" { Ok(()) } else { Err(format!("{} is damaged: {verdict}", path.display())) }
+    if verdict == "ok" { Ok(()) } else { Err(format!("a file is damaged: {verdict}")) }
+}
+
+/// Two sides have the same rows, to the byte and the storage class.
+pub(super) fn same_rows(name: &str, local: &Look, hub: &Look) -> Result<(), String> {
+    if local.rows == hub.rows {
+        return Ok(());
+    }
+    let only = |here: &Look, there: &Look| -> Vec<String> {
+        let differing = here.rows.iter().filter(|(place, row)| there.rows.get(*place) != Some(*row));
+        differing.map(|((table, _), row)| format!("{table} {row:?}")).take(5).collect()
+    };
+    let (here, there) = (only(local, hub), only(hub, local));
+    Err(format!("{name} differs: only here {here:?}, only at the hub {there:?}"))
 }
 
 /// Promise 5: all sides are equal, and nothing is left to do.
-pub(super) fn equal(files: &[&Path], hub: &Path) -> Result<(), String> {
-    let remote = contents(hub)?;
-    for path in files {
-        let local = contents(path)?;
-        for table in TABLES {
-            let empty = BTreeSet::new();
-            let (here, there) = (local.get(table).unwrap_or(&empty), remote.get(table).unwrap_or(&empty));
-            if here != there {
-                let only_here: Vec<&String> = here.difference(there).collect();
-                let only_there: Vec<&String> = there.difference(here).collect();
-                return Err(format!(
-                    "promise 5: {table} of {} differs: only here {only_here:?}, only at the hub {only_there:?}",
-                    name(path)
-                ));
-            }
-        }
-        let db = look(path)?;
-        for table in ["_homing_log WHERE tab <> 0", "_homing_aside", "_homing_parked", "_homing_flight"] {
-            let left: i64 = db
-                .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
-                .map_err(|error| error.to_string())?;
-            if left > 0 {
-                return Err(format!("promise 5: {left} left in {table} of {}", name(path)));
-            }
+pub(super) fn settled(files: &[Arc<Look>], hub: &Look) -> Result<(), String> {
+    for (number, file) in files.iter().enumerate() {
+        same_rows(&format!("promise 5: device {number}"), file, hub)?;
+        if let Some((table, left)) = file.left.iter().find(|(_, left)| *left > 0) {
+            return Err(format!("promise 5: {left} left in {table} of device {number}"));
         }
     }
     Ok(())
 }
 
-fn contents(path: &Path) -> Result<BTreeMap<&'static str, BTreeSet<String>>, String> {
-    let db = look(path)?;
-    let mut out = BTreeMap::new();
-    for table in TABLES {
-        if has_table(&db, table)? {
-            out.insert(table, rows(&db, table)?);
-        }
-    }
-    Ok(out)
-}
-
-/// A table's rows as text, columns by name, exact to the storage class.
-fn rows(db: &Connection, table: &str) -> Result<BTreeSet<String>, String> {
+/// The hub's notes say what its tables hold: a live entry for each row and no other,
+/// no revision twice, none beyond the head. Asked only where nobody wrote past the hub.
+pub(super) fn hub_notes(db: &Connection, hub: &Look) -> Result<(), String> {
     let fail = |error: rusqlite::Error| error.to_string();
-    let mut names: Vec<String> = db
-        .prepare("SELECT name FROM pragma_table_info(?)")
-        .and_then(|mut list| list.query_map([table], |row| row.get(0))?.collect())
-        .map_err(fail)?;
-    // A column that one side added is its own until the app there is upgraded too.
-    names.retain(|name| !name.starts_with("extra"));
-    names.sort();
-    let sql = format!("SELECT {} FROM {table}", crate::sqlite::idents(&names));
-    let mut statement = db.prepare(&sql).map_err(fail)?;
+    if db.prepare_cached("SELECT 1 FROM _hub_log").and_then(|mut log| log.exists([])).map_err(fail)? {
+        return Ok(());
+    }
+    let sql = "SELECT name, r.key, r.rev, r.op, (SELECT value FROM _hub_meta WHERE name = 'head')
+               FROM _hub_row r JOIN _hub_table t ON t.id = r.tab";
+    let mut statement = db.prepare_cached(sql).map_err(fail)?;
     let mut found = statement.query([]).map_err(fail)?;
-    let mut out = BTreeSet::new();
+    let (mut live, mut revisions) = (BTreeSet::new(), BTreeSet::new());
     while let Some(row) = found.next().map_err(fail)? {
-        let row: Row = value::read_row(row, 0, names.len()).map_err(fail)?;
-        let text: Vec<String> =
-            names.iter().zip(&row).map(|(name, value): (_, &Value)| format!("{name}={}", literal(value))).collect();
-        if !out.insert(text.join(" ")) {
-            return Err(format!("{table} has a row twice: {}", text.join(" ")));
+        let (name, key, rev, op, head) = read_note(row).map_err(fail)?;
+        let key = Key::decode(&key).ok_or("the hub's notes have a key that is none")?;
+        if rev > head || !revisions.insert(rev) {
+            return Err(format!("the hub's notes give {name} {key} revision {rev}, head {head}"));
+        }
+        if op != 3 {
+            let table = TABLES.iter().find(|table| **table == name).ok_or("the hub notes a strange table")?;
+            live.insert((*table, key));
         }
     }
-    Ok(out)
+    let rows: BTreeSet<_> = hub.rows.keys().cloned().collect();
+    match live == rows {
+        true => Ok(()),
+        false => Err(format!(
+            "the hub's notes and tables differ: {:?}",
+            live.symmetric_difference(&rows).take(5).collect::<Vec<_>>()
+        )),
+    }
 }
 
-fn texts(db: &Connection, table: &str, columns: &str, found: &mut BTreeSet<String>) -> Result<(), String> {
-    let Ok(mut statement) = db.prepare(&format!("SELECT {columns} FROM {table}")) else { return Ok(()) };
-    let mut rows = statement.query([]).map_err(|error| error.to_string())?;
-    while let Some(row) = rows.next().map_err(|error| error.to_string())? {
-        if let Ok(Some(text)) = row.get::<_, Option<String>>(0) {
-            tokens::find(&text, found);
+type Note = (String, Vec<u8>, i64, i64, i64);
+
+fn read_note(row: &rusqlite::Row) -> rusqlite::Result<Note> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+}
+
+/// A detached file has the schema of one that never had Homing, and its rows.
+pub(super) fn left_as_found(
+    path: &Path,
+    ddl: &[String],
+    rows: &BTreeMap<(&'static str, Key), Row>,
+) -> Result<(), String> {
+    let fail = |error: rusqlite::Error| error.to_string();
+    let never = Connection::open_in_memory().map_err(fail)?;
+    never.execute_batch("PRAGMA legacy_alter_table = ON").map_err(fail)?;
+    for sql in ddl {
+        never.execute_batch(sql).map_err(fail)?;
+    }
+    let db = look::open(path).map_err(fail)?;
+    let (here, there) = (schema_of(&db).map_err(fail)?, schema_of(&never).map_err(fail)?);
+    if here != there {
+        return Err(format!(
+            "detached, and the schema differs: {:?}",
+            here.iter()
+                .filter(|entry| !there.contains(entry))
+                .chain(there.iter().filter(|entry| !here.contains(entry)))
+                .collect::<Vec<_>>()
+        ));
+    }
+    for table in TABLES {
+        let sql = format!("SELECT {} FROM {table}", crate::sqlite::idents(schema::columns(table)));
+        let mut statement = db.prepare(&sql).map_err(fail)?;
+        let mut found = statement.query([]).map_err(fail)?;
+        let mut count = 0;
+        while let Some(row) = found.next().map_err(fail)? {
+            let row = value::read_row(row, 0, schema::columns(table).len()).map_err(fail)?;
+            let key = Key(row[..schema::key_len(table)].to_vec());
+            if rows.get(&(table, key)) != Some(&row) {
+                return Err(format!("detaching changed {table} {row:?}"));
+            }
+            count += 1;
+        }
+        if count != rows.keys().filter(|(name, _)| *name == table).count() {
+            return Err(format!("detaching took rows of {table} away"));
         }
     }
     Ok(())
 }
 
-fn has_table(db: &Connection, table: &str) -> Result<bool, String> {
-    db.query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?", [table], |row| {
-        row.get::<_, i64>(0)
-    })
-    .map(|count| count > 0)
-    .map_err(|error| error.to_string())
-}
+type SchemaRow = (String, String, String, Option<String>);
 
-fn look(path: &Path) -> Result<Connection, String> {
-    Connection::open(path).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-fn name(path: &Path) -> String {
-    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+fn schema_of(db: &Connection) -> rusqlite::Result<Vec<SchemaRow>> {
+    db.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY 1, 2, 3, 4")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .collect()
 }

@@ -12,11 +12,12 @@ use crate::agent::memory::Memory;
 use crate::agent::perform::{Performer, World};
 use crate::engine::Chance;
 use crate::engine::incarnation::Known;
-use crate::engine::session::{Action, Event, Session, Step, Wake};
+use crate::engine::session::{Action, Event, Session, Step, View, Wake};
 use crate::model::settings::{Limits, Priority, Remote, Replica, Schedule, TableRule, TokenSource};
+use crate::model::status::State;
 use crate::model::{Fault, FaultKind, ReasonCode};
-use crate::store::Slice;
 use crate::store::open::Manners;
+use crate::store::{Slice, Store};
 
 /// A device's clock: the world's, and how far it is off.
 #[derive(Clone, Default)]
@@ -53,8 +54,9 @@ pub(super) struct Device {
     pub(super) memory: SimMemory,
     pub(super) connected: Arc<AtomicBool>,
     pub(super) replica: Replica,
-    /// Copies kept for restoring: of the file, and of the state directory then.
-    pub(super) kept: Option<(PathBuf, Option<Known>)>,
+    pub(super) kept: Option<Kept>,
+    /// Every change of schema that the app made, from the first.
+    pub(super) ddl: Vec<String>,
     far: Arc<Mutex<Far>>,
     plan_chance: u64,
     lives: u64,
@@ -65,6 +67,14 @@ pub(super) struct Device {
     alarm: Option<i64>,
     locked: u64,
     chance: Chance,
+}
+
+/// What a backup has: the file, the state directory, and the schema of then.
+#[derive(Clone)]
+pub(super) struct Kept {
+    pub(super) file: PathBuf,
+    pub(super) known: Option<Known>,
+    pub(super) ddl: Vec<String>,
 }
 
 impl Device {
@@ -85,6 +95,7 @@ impl Device {
             connected,
             replica,
             kept: None,
+            ddl: vec![schema::SQL.to_owned()],
             far,
             plan_chance: seed,
             lives: 0,
@@ -165,9 +176,46 @@ impl Device {
     }
 
     pub(super) fn describe(&self) -> String {
-        format!("{:?}", self.session.view(0))
+        format!("{:?}", self.view())
+    }
+
+    /// What `homing status` would say.
+    pub(super) fn view(&self) -> View {
+        self.session.view(self.performer.tally.counts.pending)
+    }
+
+    /// The status has nothing to report: in step, and nothing waits for anything.
+    pub(super) fn claims_to_be_equal(&self) -> bool {
+        let counts = &self.performer.tally.counts;
+        let waiting = counts.pending + counts.set_aside + counts.parked;
+        self.view().word == State::InStep && waiting == 0
+    }
+
+    /// A person says of all that waits for one: try it again.
+    pub(super) fn approve(&mut self, now: i64) -> Result<(), Fault> {
+        let mut store = self.store()?;
+        store.retry(None, None)?;
+        store.close();
+        self.tell(now, Event::Wake(Wake::Command));
+        Ok(())
+    }
+
+    /// Takes every trace of Homing out of the file; nothing may be unsent.
+    pub(super) fn detach(&mut self) -> Result<(), Fault> {
+        let mut store = self.store()?;
+        store.detach(false)?;
+        store.close();
+        Ok(())
+    }
+
+    fn store(&self) -> Result<Store, Fault> {
+        let mut store = Store::open(&self.replica, &format!("device-{}", self.number), MANNERS)?;
+        store.attach(self.clock.millis() as f64 / 86_400_000.0 + 2_440_587.5)?;
+        Ok(store)
     }
 }
+
+const MANNERS: Manners = Manners { busy_timeout: std::time::Duration::ZERO, durable: false };
 
 #[allow(clippy::too_many_arguments)]
 fn born(
@@ -188,7 +236,7 @@ fn born(
         clock: Box::new(clock.clone()),
         memory: Box::new(memory.clone()),
         fresh_name: Box::new(move || format!("{number}-{:016x}", names.next_u64())),
-        manners: Manners { busy_timeout: std::time::Duration::ZERO, durable: false },
+        manners: MANNERS,
         slice: Slice { rows_max: slice_rows_max, time_max: None },
     };
     (session, Performer::new(replica.clone(), format!("device-{number}"), Box::new(remote), world))
@@ -212,8 +260,9 @@ fn replica(plan: &Plan, path: &Path) -> Replica {
         schedule: Schedule { every: Some(60_000), debounce: 1_000, ..Schedule::default() },
         limits: Limits {
             batch_rows_max: plan.batch_rows_max,
-            // Long enough that nothing the simulator does is set aside for good.
-            tries_max: 1_000,
+            // Where nobody comes by, nothing the simulator does may be set aside for good.
+            tries_max: if plan.person { 3 } else { 1_000 },
+            delete_rows_min: if plan.person { 2 } else { 100 },
             // Longer than any run, though time jumps by months.
             ledger_age_max: i64::MAX / 4,
             ..Limits::default()

@@ -12,10 +12,14 @@
 mod app;
 mod check;
 mod device;
+mod look;
 mod network;
 mod plan;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod tokens;
+mod witness;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -35,6 +39,21 @@ pub struct Options {
     pub verbose: bool,
     /// A plan to replay in place of the seed's own.
     pub plan: Option<Plan>,
+    /// A defect to put in, to see whether it is found.
+    pub canary: Option<Canary>,
+}
+
+/// Defects that the simulator must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Canary {
+    /// Some pushes are acknowledged and never reach the hub.
+    DropsPushes,
+    /// Some pages come without their last row.
+    LosesRows,
+    /// Ledgers are emptied now and then.
+    EmptiesLedgers,
+    /// An agent sets a row back to an older version now and then.
+    SetsBack,
 }
 
 /// What came of it.
@@ -73,6 +92,7 @@ pub fn run(options: &Options, progress: &(dyn Fn(u64, u64) + Sync)) -> Outcome {
                     }
                     let seed = options.first_seed.wrapping_add(at);
                     let one = one(seed, options, &folder);
+                    let one = repeated(one, seed, options, &folder);
                     let mut total = total.lock().expect("BUG: no panic holds this");
                     total.seeds += 1;
                     total.steps += one.steps;
@@ -97,25 +117,38 @@ struct One {
     steps: u64,
     failure: Option<Failure>,
     reached: std::collections::BTreeMap<&'static str, u64>,
+    /// A hash of all that happened.
+    trace: u64,
+}
+
+/// Every so many seeds are run twice: the same seed must be the same run.
+const REPEATED: u64 = 16;
+
+fn repeated(mut first: One, seed: u64, options: &Options, folder: &Path) -> One {
+    if first.failure.is_none() && seed % REPEATED == 0 && !options.verbose {
+        let second = one(seed, options, folder);
+        if second.trace != first.trace {
+            let text = "the same seed ran in two ways: something in it depends on more than the seed".to_owned();
+            first.failure = Some(Failure { seed, text, plan: Plan::of(seed).to_json() });
+        }
+    }
+    first
 }
 
 fn one(seed: u64, options: &Options, folder: &Path) -> One {
     let plan = options.plan.clone().unwrap_or_else(|| Plan::of(seed));
+    let mut one = One { steps: 0, failure: None, reached: Default::default(), trace: 0 };
     let _ = std::fs::remove_dir_all(folder);
     if let Err(error) = std::fs::create_dir_all(folder) {
         let text = format!("the scratch folder {} cannot be made: {error}", folder.display());
-        return One {
-            steps: 0,
-            failure: Some(Failure { seed, text, plan: String::new() }),
-            reached: Default::default(),
-        };
+        one.failure = Some(Failure { seed, text, plan: String::new() });
+        return one;
     }
-    let mut reached = Default::default();
     let mut done = 0;
     let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let mut world = world::World::new(&plan, folder, options.verbose)?;
+        let mut world = world::World::new(&plan, folder, options)?;
         let result = world.play(&plan, &mut done);
-        reached = world.reached();
+        (one.reached, one.trace) = world.account();
         result
     }));
     let text = match played {
@@ -123,8 +156,9 @@ fn one(seed: u64, options: &Options, folder: &Path) -> One {
         Ok(Err(text)) => Some(text),
         Err(panic) => Some(format!("a panic: {}", panic_text(&*panic))),
     };
-    let failure = text.map(|text| Failure { seed, text, plan: plan.up_to(done).to_json() });
-    One { steps: done as u64, failure, reached }
+    one.failure = text.map(|text| Failure { seed, text, plan: plan.up_to(done).to_json() });
+    one.steps = done as u64;
+    one
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -1,14 +1,18 @@
 //! The lossy way between a device and the hub: a `Remote` that calls the hub's own
 //! storage, and may lose, repeat, delay or refuse.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use super::plan::Faults;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::plan::{Faults, Plan};
+use super::{Canary, Options};
 use crate::engine::Chance;
 use crate::hub::error::HubError;
 use crate::hub::sqlite::Scope;
 use crate::hub::store::{Store, Who};
-use crate::model::{Fault, FaultKind, Key, Page, ReasonCode, text};
+use crate::model::{Fault, FaultKind, Key, Outcome, Page, ReasonCode, Revision, text};
 use crate::protocol::{self, body};
 use crate::remote::{
     Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Remembered, Remote, RemoteError, Result,
@@ -23,7 +27,22 @@ pub(super) struct Far {
     pub(super) faults: Faults,
     /// Pushes that the network kept back, to be delivered later.
     pub(super) late: Vec<(usize, Vec<u8>)>,
-    pub(super) reached: std::collections::BTreeMap<&'static str, u64>,
+    pub(super) reached: BTreeMap<&'static str, u64>,
+    /// Somebody called the hub since the world last looked at it.
+    pub(super) touched: bool,
+    /// How often the hub's rows changed.
+    pub(super) changes: u64,
+    /// `changes` when each device last heard that there is no more.
+    pub(super) in_step: BTreeMap<usize, u64>,
+    /// Rows of pushes that each device never heard an answer to.
+    pub(super) unanswered: BTreeMap<usize, Vec<(String, Key)>>,
+    /// Snapshots begun.
+    pub(super) snapshots: u64,
+    /// All that travelled, for comparing two runs.
+    pub(super) trace: Xxh3,
+    pub(super) canary: Option<Canary>,
+    /// Tell what travels.
+    verbose: bool,
 }
 
 impl Far {
@@ -31,7 +50,35 @@ impl Far {
         *self.reached.entry(what).or_default() += 1;
     }
 
+    pub(super) fn new(plan: &Plan, now: i64, options: &Options) -> Far {
+        Far {
+            scope: None,
+            now,
+            chance: Chance::new(plan.seed ^ 0x5ea),
+            faults: plan.faults.clone(),
+            late: Vec::new(),
+            reached: BTreeMap::new(),
+            touched: false,
+            changes: 0,
+            in_step: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
+            snapshots: 0,
+            trace: Xxh3::new(),
+            canary: options.canary,
+            verbose: options.verbose,
+        }
+    }
+
+    /// Notes what travelled.
+    fn trace(&mut self, device: usize, what: &str, text: &[u8]) {
+        self.trace.update(text);
+        if self.verbose {
+            eprintln!("         device {device} {what}: {}", String::from_utf8_lossy(text));
+        }
+    }
+
     fn scope(&mut self) -> Result<&mut Scope> {
+        self.touched = true;
         self.scope.as_mut().ok_or_else(|| RemoteError::Fault(down("the hub is restarting")))
     }
 
@@ -150,6 +197,15 @@ impl Remote for SimRemote {
 
     fn push(&mut self, body: &[u8], changes: &[(String, Key)]) -> Result<Answer> {
         let device = self.device;
+        {
+            let mut far = self.far.lock().expect("BUG: one thread a world");
+            far.trace(device, "pushes", body);
+            far.unanswered.insert(device, changes.to_vec());
+            if far.canary == Some(Canary::DropsPushes) && far.happens(200) {
+                let (head, time) = (Revision(far.changes as i64 + 1), far.now);
+                return Ok(Answer { outcomes: vec![Outcome::Applied(head); changes.len()], head, time });
+            }
+        }
         let answer = self.call(|far| {
             let now = far.now;
             let faults = far.faults.clone();
@@ -168,6 +224,11 @@ impl Remote for SimRemote {
             Ok(answer)
         })?;
         let pushed: protocol::Pushed = serde_json::from_slice(&answer).expect("BUG: the hub answers in its protocol");
+        {
+            let mut far = self.far.lock().expect("BUG: one thread a world");
+            far.trace(device, "hears", &answer);
+            far.unanswered.remove(&device);
+        }
         let (head, time) = (pushed.head, pushed.time);
         let outcomes = body::outcomes(pushed, changes).expect("BUG: an outcome for each change");
         Ok(Answer { outcomes, head, time })
@@ -187,12 +248,31 @@ impl Remote for SimRemote {
             let now = far.now;
             // Small pages now and then, so that things come apart at their edges.
             let rows_max = if far.happens(400) { 1 + far.chance.below(4) as usize } else { pull.rows_max };
-            far.scope()?.pull(&who(device), &protocol::Pull { rows_max, ..pull }, now).map_err(refused)
+            far.snapshots += u64::from(pull.cursor.is_none());
+            match far.scope()?.pull(&who(device), &protocol::Pull { rows_max, ..pull }, now) {
+                Ok(pulled) => {
+                    let changes = (!pulled.more).then_some(far.changes);
+                    changes.map(|changes| far.in_step.insert(device, changes));
+                    Ok(pulled)
+                }
+                Err(error) => {
+                    if matches!(error, HubError::CursorOver) {
+                        far.reach("a cursor older than the hub's memory");
+                    }
+                    Err(refused(error))
+                }
+            }
         })?;
         // Through its text form, as on a real wire.
         let text = serde_json::to_vec(&pulled).expect("BUG: a page is JSON");
         let pulled = serde_json::from_slice(&text).expect("BUG: a page reads back");
-        Ok(body::page(pulled).expect("BUG: the hub keeps its protocol"))
+        let mut page = body::page(pulled).expect("BUG: the hub keeps its protocol");
+        let mut far = self.far.lock().expect("BUG: one thread a world");
+        far.trace(device, "pulls", &text);
+        if far.canary == Some(Canary::LosesRows) && far.happens(50) {
+            page.rows.pop();
+        }
+        Ok(page)
     }
 
     fn digest(&mut self, table: &str, columns: &[String], after: Option<&[u8]>, rows_max: usize) -> Result<Digest> {

@@ -18,6 +18,10 @@ pub struct Plan {
     pub enforcing: Vec<bool>,
     /// Files in WAL mode, else with a rollback journal.
     pub wal: Vec<bool>,
+    /// Apps that run on with the file open; the others open it for each write.
+    pub stays: Vec<bool>,
+    /// Refusals and mass deletions soon wait for a person, and a person comes by.
+    pub person: bool,
     pub batch_rows_max: usize,
     pub slice_rows_max: usize,
     /// What a network call may suffer, in thousandths.
@@ -82,6 +86,8 @@ pub enum What {
     Prune,
     /// The app writes with its triggers off.
     Unseen,
+    /// A person says of all that waits for one: try it again.
+    Approve,
 }
 
 impl Plan {
@@ -121,6 +127,8 @@ impl Plan {
             strategies: super::schema::TABLES.iter().map(|_| *chance.pick(&strategies)).collect(),
             enforcing: (0..devices).map(|_| chance.below(2) == 0).collect(),
             wal: (0..devices).map(|_| chance.below(3) > 0).collect(),
+            stays: (0..devices).map(|_| chance.below(4) > 0).collect(),
+            person: chance.below(4) == 0,
             batch_rows_max: *chance.pick(&[1, 2, 5, 50, 1000]),
             slice_rows_max: *chance.pick(&[1, 3, 10, 1000]),
             faults,
@@ -138,7 +146,7 @@ impl Plan {
     }
 }
 
-const RARE: [What; 15] = [
+const RARE: [What; 16] = [
     What::Crash,
     What::PowerCut,
     What::RestoreFile,
@@ -154,4 +162,5 @@ const RARE: [What; 15] = [
     What::Vacuum,
     What::Prune,
     What::Unseen,
+    What::Approve,
 ];

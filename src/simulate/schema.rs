@@ -24,3 +24,22 @@ pub(super) fn token_column(table: &str) -> &'static str {
         _ => "v",
     }
 }
+
+/// The columns that all sides have, key first. One that an app added is its own until
+/// the others are upgraded too.
+pub(super) fn columns(table: &str) -> &'static [&'static str] {
+    match table {
+        "note" => &["id", "title", "body", "stars"],
+        "item" => &["id", "note_id", "label", "n"],
+        "pair" => &["x", "y", "v"],
+        "person" => &["name", "mail", "body"],
+        "tree" => &["id", "up", "body"],
+        "odd" => &["rowid", "k", "v"],
+        _ => &["k", "v"],
+    }
+}
+
+/// How many of `columns` are the key.
+pub(super) fn key_len(table: &str) -> usize {
+    if matches!(table, "pair" | "odd") { 2 } else { 1 }
+}

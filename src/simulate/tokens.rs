@@ -23,12 +23,12 @@ impl Tokens {
     }
 
     /// The app saw these and replaced them, or lost them in a way that is its own.
-    pub(super) fn replaced(&mut self, tokens: &BTreeSet<String>) {
-        self.alive.retain(|token, _| !tokens.contains(token));
+    pub(super) fn replaced<'a>(&mut self, tokens: impl IntoIterator<Item = &'a String>) {
+        tokens.into_iter().for_each(|token| drop(self.alive.remove(token)));
     }
 
-    pub(super) fn missing<'a>(&'a self, found: &'a BTreeSet<String>) -> impl Iterator<Item = (&'a String, &'a String)> {
-        self.alive.iter().filter(|(token, _)| !found.contains(*token))
+    pub(super) fn alive(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.alive.iter()
     }
 }
 

@@ -79,13 +79,13 @@ impl Store {
         let applied = self.write(|writer| {
             let mut applied = Applied::default();
             let from = incoming.next;
-            let manner = Manner { judge, now, company: &incoming.company, caught_up: false, forgotten: false };
+            let manner = Manner { judge, now, company: &incoming.company, caught_up: false, parked: false };
             let mut tally = Tally { applied: &mut applied, blocked: Vec::new() };
             let newest = if fires { Some(writer.newest()?) } else { None };
             let next = writer.take_units(incoming, slice, manner, &mut tally)?;
             if next == incoming.units.len() {
                 for row in &incoming.forgotten {
-                    let taken = writer.take(row, Manner { forgotten: true, ..manner })?;
+                    let taken = writer.take(row, manner)?;
                     tally.count(row, taken);
                 }
             }
@@ -136,7 +136,8 @@ impl Store {
                 out.push(RemoteRow {
                     table: synced.name().to_owned(),
                     key: Key::decode(&key).expect("BUG: keys are stored encoded"),
-                    revision,
+                    // It went after it was last known and before the page was read.
+                    revision: page.head.max(Revision(revision.0 + 1)),
                     stamp: crate::model::Stamp::default(),
                     row: None,
                     columns: std::sync::Arc::from([]),
@@ -268,7 +269,7 @@ impl Writer<'_> {
                 }
             }
         }
-        let manner = Manner { caught_up, ..manner };
+        let manner = Manner { caught_up, parked: true, ..manner };
         loop {
             let before = blocked.len();
             blocked = self.retry_blocked(blocked, manner, applied)?;
@@ -313,9 +314,9 @@ impl Writer<'_> {
         }
     }
 
-    /// Rows that block each other by UNIQUE values (two rows that swapped them): all are
-    /// taken out of the table under a savepoint and put back as they shall be. True when
-    /// that helped; else everything is as before.
+    /// Rows that block each other by UNIQUE values (two rows that swapped them): all that
+    /// can be are taken out of the table under a savepoint and put back as they shall be.
+    /// True when that helped; else everything is as before.
     fn untangle(&mut self, blocked: &mut Vec<(RemoteRow, ReasonCode, String)>, applied: &mut Applied) -> Result<bool> {
         let is_unique =
             |(row, code, _): &(RemoteRow, ReasonCode, String)| *code == ReasonCode::ConflictManual && row.row.is_some();
@@ -324,16 +325,22 @@ impl Writer<'_> {
         if tangled.len() < 2 {
             return Ok(false);
         }
-        self.db.execute_batch("SAVEPOINT _homing_untangle")?;
-        let helped = self.swap(&tangled)?;
-        if helped.len() == tangled.len() {
-            self.db.execute_batch("RELEASE _homing_untangle")?;
-            blocked.retain(|entry| !is_unique(entry));
-            let mut tally = Tally { applied, blocked: Vec::new() };
-            tangled.iter().for_each(|row| tally.changed(row));
-            return Ok(true);
+        let mut tangled = tangled;
+        while tangled.len() > 1 {
+            self.db.execute_batch("SAVEPOINT _homing_untangle")?;
+            let helped = self.swap(&tangled)?;
+            if helped.len() == tangled.len() {
+                self.db.execute_batch("RELEASE _homing_untangle")?;
+                let done: HashSet<(&str, &Key)> = tangled.iter().map(|row| (row.table.as_str(), &row.key)).collect();
+                blocked.retain(|(row, ..)| !done.contains(&(row.table.as_str(), &row.key)));
+                let mut tally = Tally { applied, blocked: Vec::new() };
+                tangled.iter().for_each(|row| tally.changed(row));
+                return Ok(true);
+            }
+            self.db.execute_batch("ROLLBACK TO _homing_untangle; RELEASE _homing_untangle")?;
+            // Once more without those that still failed.
+            tangled = helped.into_iter().map(|at| tangled[at].clone()).collect();
         }
-        self.db.execute_batch("ROLLBACK TO _homing_untangle; RELEASE _homing_untangle")?;
         Ok(false)
     }
 

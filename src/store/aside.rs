@@ -46,6 +46,20 @@ pub(crate) struct Aside {
     pub(crate) since: Option<i64>,
 }
 
+/// The longest wait between two tries. A row that seems to wait longer was refused under
+/// a clock that has been set back since: it is due.
+const DELAY_MAX: i64 = 32_000;
+
+/// The wait after this many refusals.
+pub(crate) fn delay(tries: u32) -> i64 {
+    (1_000_i64 << tries.saturating_sub(1).min(5)).min(DELAY_MAX)
+}
+
+/// Whether a row whose next try is at this time has to wait for it.
+pub(crate) fn is_early(next_try_at: Option<i64>, now: i64) -> bool {
+    next_try_at.is_some_and(|at| at > now && at <= now + DELAY_MAX)
+}
+
 /// A mass deletion that a person said yes to.
 pub(crate) const APPROVED: &str = "approved";
 
@@ -76,10 +90,13 @@ impl Store {
     /// Rows whose next try is due: (table, key, since).
     pub(crate) fn due(&self, now: i64, rows_max: usize) -> Result<Vec<(i64, Key, Option<i64>)>> {
         let mut statement = self.db.prepare_cached(
-            "SELECT tab, key, since FROM _homing_aside WHERE state = 'pending' AND next_try_at <= ? ORDER BY since, tab, key LIMIT ?",
+            "SELECT tab, key, since FROM _homing_aside WHERE state = 'pending' AND (next_try_at <= ?1 OR next_try_at > ?1 + ?2)
+             ORDER BY since, tab, key LIMIT ?3",
         )?;
         let rows = statement
-            .query_map(params![now, rows_max as i64], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?, row.get(2)?)))?
+            .query_map(params![now, DELAY_MAX, rows_max as i64], |row| {
+                Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?, row.get(2)?))
+            })?
             .collect::<rusqlite::Result<Vec<_>>>()?;
         Ok(rows
             .into_iter()
@@ -87,10 +104,12 @@ impl Store {
             .collect())
     }
 
-    /// The earliest time at which something set back is to be tried again.
-    pub fn next_try_at(&self) -> Result<Option<i64>> {
-        let sql = "SELECT min(next_try_at) FROM _homing_aside WHERE state = 'pending'";
-        Ok(self.db.query_row(sql, [], |row| row.get(0))?)
+    /// How long until something set back is to be tried again.
+    pub fn next_try_in(&self, now: i64) -> Result<Option<i64>> {
+        let sql = "SELECT min(CASE WHEN next_try_at > ?1 + ?2 THEN ?1 ELSE next_try_at END) FROM _homing_aside
+                   WHERE state = 'pending'";
+        let at: Option<i64> = self.db.query_row(sql, params![now, DELAY_MAX], |row| row.get(0))?;
+        Ok(at.map(|at| at.saturating_sub(now).max(0)))
     }
 
     /// A person says: try these again. Returns how many. A mass deletion that was held

@@ -7,7 +7,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{Result, Store};
+use super::{Result, Store, Synced};
 use crate::model::{Key, Operation, Seq, Stamp};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,23 @@ pub struct FlightRow {
     /// The base's contents once acknowledged; empty for a delete.
     pub(crate) base: Vec<u8>,
     pub(crate) seqs: Vec<i64>,
+}
+
+impl FlightRow {
+    /// A row that is named without having been sent.
+    pub(crate) fn standing_for(synced: &Synced, key: &Key) -> FlightRow {
+        FlightRow {
+            table: synced.name().to_owned(),
+            key: key.clone(),
+            operation: Operation::Update,
+            stamp: Stamp::default(),
+            seq: Seq(0),
+            tab: synced.id,
+            shape: synced.shape,
+            base: Vec::new(),
+            seqs: Vec::new(),
+        }
+    }
 }
 
 impl Store {

@@ -79,7 +79,7 @@ impl Store {
                 }
                 (None, Some(theirs)) => {
                     writer.drop_base(synced, &encoded)?;
-                    let manner = Manner { judge, now, company: &company, caught_up: true, forgotten: false };
+                    let manner = Manner { judge, now, company: &company, caught_up: true, parked: false };
                     writer.take(theirs, manner)?;
                 }
                 (None, None) => writer.drop_base(synced, &encoded)?,

@@ -14,6 +14,7 @@ pub mod aside;
 pub mod attach;
 pub mod audit;
 pub mod base;
+pub mod collide;
 pub mod detach;
 pub mod error;
 pub mod flight;
@@ -63,9 +64,10 @@ pub struct Now {
 }
 
 impl Now {
-    /// A moment of this device's clock as a stamp on the remote's.
+    /// A moment of this device's clock as a stamp on the remote's. What was noted under a
+    /// clock that ran ahead, and has been set back since, counts as of now.
     pub fn stamp(&self, local_millis: i64) -> Stamp {
-        Stamp::from_millis(local_millis.saturating_add(self.offset))
+        Stamp::from_millis(local_millis.min(self.millis).saturating_add(self.offset))
     }
 }
 

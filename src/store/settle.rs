@@ -56,7 +56,7 @@ impl Store {
             .collect();
         let settled = self.write(|writer| {
             let mut settled = Settled::default();
-            let manner = Manner { judge, now, company: &company, caught_up: false, forgotten: false };
+            let manner = Manner { judge, now, company: &company, caught_up: false, parked: false };
             for (row, outcome) in flight.rows[from..to].iter().zip(&outcomes[from..to]) {
                 let tables = writer.tables;
                 let Some(synced) = tables.get(&row.tab) else { continue };
@@ -110,13 +110,13 @@ impl Store {
 }
 
 /// One change that met something at the remote.
-struct Met<'a> {
-    synced: &'a Synced,
-    row: &'a FlightRow,
-    remote: Option<&'a RemoteRow>,
-    others: &'a [(String, Key)],
+pub(super) struct Met<'a> {
+    pub(super) synced: &'a Synced,
+    pub(super) row: &'a FlightRow,
+    pub(super) remote: Option<&'a RemoteRow>,
+    pub(super) others: &'a [(String, Key)],
     /// Rows of the same batch that did not get through either.
-    troubled: &'a HashSet<(String, Key)>,
+    pub(super) troubled: &'a HashSet<(String, Key)>,
 }
 
 impl Writer<'_> {
@@ -147,8 +147,8 @@ impl Writer<'_> {
             (ConflictKind::ForeignKey, _) => self.lost_parent(&met, manner, settled),
             (_, Some(remote)) => {
                 let mut taken = self.take(remote, manner)?;
-                if matches!(taken, Taken::Blocked(..)) && self.make_room(met.synced, remote, manner, settled)? {
-                    taken = self.take(remote, manner)?;
+                if matches!(taken, Taken::Blocked(ReasonCode::ConflictManual, _)) {
+                    taken = self.squeeze_in(met.synced, remote, manner, settled)?;
                 }
                 if let Taken::Blocked(code, text) = taken {
                     return self.again(met.synced, met.row, code.word(), &text, manner.now, settled);
@@ -171,120 +171,6 @@ impl Writer<'_> {
                 settled,
             ),
         }
-    }
-
-    /// The remote's version won and cannot be written, since rows here hold its unique
-    /// values. Those that the remote never had give way, into the ledger. True when any
-    /// did; the others have their own turn at the remote.
-    fn make_room(
-        &mut self,
-        synced: &Synced,
-        remote: &RemoteRow,
-        manner: Manner,
-        settled: &mut Settled,
-    ) -> Result<bool> {
-        let Some(row) = self.fitted(synced, remote) else { return Ok(false) };
-        let mut made = false;
-        for key in row::holders(self.db, synced, &row)? {
-            if self.base(synced, &key.encode())?.is_none() {
-                let note = format!("{} {} at the remote holds a value that must be unique", synced.name(), remote.key);
-                self.revert(synced, &key, None, ConflictKind::Unique, &note, manner, settled)?;
-                made = true;
-            }
-        }
-        Ok(made)
-    }
-
-    /// Another row at the remote holds a value that must be unique. Where that row is
-    /// about to change from here, wait; else this row goes back to what the remote has,
-    /// and its version waits in the ledger for a person.
-    fn collision(&mut self, met: &Met, manner: Manner, settled: &mut Settled) -> Result<()> {
-        let tables = self.tables;
-        for (table, key) in met.others {
-            let holder = tables.values().find(|synced| synced.name().eq_ignore_ascii_case(table));
-            let moving = match holder {
-                Some(holder) => self.is_unsent(holder, key)? && !(holder.id == met.synced.id && *key == met.row.key),
-                None => false,
-            };
-            if moving || met.troubled.contains(&(table.to_ascii_lowercase(), key.clone())) {
-                let text = format!("{table} {key} holds the same unique value at the remote");
-                return self.again(met.synced, met.row, "unique", &text, manner.now, settled);
-            }
-        }
-        let holder = met.others.first().map_or_else(String::new, |(table, key)| format!("{table} {key}"));
-        let note =
-            format!("{holder} at the remote holds a value that must be unique; this row waits here for a person");
-        self.revert(met.synced, &met.row.key, met.remote, ConflictKind::Unique, &note, manner, settled)?;
-        self.clear_aside(met.synced, &met.row.key.encode())?;
-        self.drop_entries(&met.row.seqs)
-    }
-
-    /// Brings a row back to the remote's version, or takes it out where the remote has
-    /// none, with unsent rows that refer to it; all versions go to the ledger.
-    #[allow(clippy::too_many_arguments)]
-    fn revert(
-        &mut self,
-        synced: &Synced,
-        key: &Key,
-        remote: Option<&RemoteRow>,
-        kind: ConflictKind,
-        note: &str,
-        manner: Manner,
-        settled: &mut Settled,
-    ) -> Result<()> {
-        let Found::One(local) = row::read(self.db, synced, key)? else { return Ok(()) };
-        let base = self.base(synced, &key.encode())?;
-        if remote.is_none_or(|remote| remote.row.is_none()) {
-            let tables = self.tables;
-            for child in tables.values() {
-                for foreign in child.table.foreign_keys.clone() {
-                    if !foreign.parent.eq_ignore_ascii_case(synced.name()) {
-                        continue;
-                    }
-                    let place = |name: &String| synced.table.position(name).map(|at| local[at].clone());
-                    let Some(values) = foreign.parent_columns.iter().map(place).collect::<Option<Vec<_>>>() else {
-                        continue;
-                    };
-                    for child_key in row::keys_where(self.db, child, &foreign.columns, &values, usize::MAX >> 1)? {
-                        if (child.id, &child_key) != (synced.id, key)
-                            && self.base(child, &child_key.encode())?.is_none()
-                        {
-                            let note = format!("it refers to {} {key}, which could not stay", synced.name());
-                            self.revert(child, &child_key, None, ConflictKind::ForeignKey, &note, manner, settled)?;
-                        }
-                    }
-                }
-            }
-        }
-        if let Some(obstacle) = match remote {
-            Some(remote) if remote.row.is_some() => self.restore(synced, remote, &local)?,
-            _ => row::delete(self.db, synced, key)?,
-        } {
-            let text = format!("it could not be put back ({obstacle:?})");
-            let row = FlightRow::standing_for(synced, key);
-            return self.again(synced, &row, "unique", &text, manner.now, settled);
-        }
-        if remote.is_none_or(|remote| remote.row.is_none()) {
-            self.drop_base(synced, &key.encode())?;
-        }
-        settled.changed.entry(synced.name().to_owned()).or_default().push(key.clone());
-        self.record(&Conflict {
-            id: 0,
-            table: synced.name().to_owned(),
-            key: key.clone(),
-            kind,
-            strategy: synced.rule.strategy,
-            columns: synced.columns.to_vec(),
-            base: base.as_ref().and_then(|base| base.row_under(synced)),
-            local: Some(local),
-            remote: remote.and_then(|remote| remote.row.clone()),
-            result: row::read(self.db, synced, key)?.row(),
-            settled_by: None,
-            at: manner.now.millis,
-            remote_device: remote.map(|remote| remote.device.clone()).unwrap_or_default(),
-            note: note.to_owned(),
-        })?;
-        Ok(())
     }
 
     /// A delete met children at the remote: the parent comes back, unless those children
@@ -390,7 +276,7 @@ impl Writer<'_> {
     }
 
     /// Tried again later and later; after `tries_max` refusals it waits for a person.
-    fn again(
+    pub(super) fn again(
         &mut self,
         synced: &Synced,
         row: &FlightRow,
@@ -407,13 +293,13 @@ impl Writer<'_> {
         }
         let delay = match code {
             "whole_row_needed" | "stamp_future" => 0,
-            _ => 1_000_i64 << (tries - 1).min(5),
+            _ => super::aside::delay(tries),
         };
         self.wait(synced, row, Standing::Retry, code, text, tries, Some(now.millis + delay), now)
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn wait(
+    pub(super) fn wait(
         &mut self,
         synced: &Synced,
         row: &FlightRow,
@@ -438,22 +324,5 @@ impl Writer<'_> {
             },
         )?;
         self.drop_entries(&row.seqs)
-    }
-}
-
-impl FlightRow {
-    /// A row that is named without having been sent.
-    fn standing_for(synced: &Synced, key: &Key) -> FlightRow {
-        FlightRow {
-            table: synced.name().to_owned(),
-            key: key.clone(),
-            operation: Operation::Update,
-            stamp: crate::model::Stamp::default(),
-            seq: crate::model::Seq(0),
-            tab: synced.id,
-            shape: synced.shape,
-            base: Vec::new(),
-            seqs: Vec::new(),
-        }
     }
 }

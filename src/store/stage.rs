@@ -304,7 +304,8 @@ impl Store {
             return Some(ReasonCode::MassDeletion);
         }
         // An edit made since a refusal is a new try; without one, the wait goes on.
-        let waits = |known: &aside::Aside| known.standing == Standing::Retry && known.next_try_at > Some(now.millis);
+        let waits =
+            |known: &aside::Aside| known.standing == Standing::Retry && aside::is_early(known.next_try_at, now.millis);
         (named.old && known.is_some_and(waits)).then_some(ReasonCode::PendingRetry)
     }
 

@@ -37,8 +37,8 @@ pub(crate) struct Manner<'a> {
     pub(crate) company: &'a HashSet<(i64, Key)>,
     /// The remote has nothing more to say: references are as it says they are.
     pub(crate) caught_up: bool,
-    /// A snapshot did not bring the row: it is gone there, since nobody knows when.
-    pub(crate) forgotten: bool,
+    /// It was parked: the row here may stand for a version that lost to it already.
+    pub(crate) parked: bool,
 }
 
 /// A row's state on this side, and the remote's version fitted to the local columns.
@@ -60,8 +60,7 @@ impl Writer<'_> {
         let key = remote.key.encode();
         let base = self.base(synced, &key)?;
         if let Some(base) = &base
-            && !manner.forgotten
-            && base.revision >= remote.revision
+            && (base.revision > remote.revision || base.revision == remote.revision && !manner.parked)
             && base.shape == synced.shape
         {
             return Ok(Taken::Known);

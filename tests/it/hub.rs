@@ -186,6 +186,7 @@ fn push(device: &str, batch: i64, epoch: &str, notes: &[(&str, &str)]) -> Push {
         incarnation: Incarnation(device.into()),
         batch,
         epoch: epoch.into(),
+        seen: Revision::NONE,
         groups: vec![ChangeGroup {
             table: "notes".into(),
             key: vec!["id".into()],

@@ -885,6 +885,7 @@ fn batch() -> Batch {
         incarnation: Incarnation("i".to_owned()),
         number: 1,
         epoch: "e".to_owned(),
+        seen: homing::model::Revision::NONE,
         changes: vec![change(1), change(2)],
     }
 }

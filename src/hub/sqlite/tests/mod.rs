@@ -66,7 +66,7 @@ impl Rig {
     }
 
     pub fn device(&self, name: &str) -> Device {
-        Device { who: Who::owner("ada"), name: name.to_owned(), batch: 0, groups: Vec::new() }
+        Device { who: Who::owner("ada"), name: name.to_owned(), batch: 0, seen: Revision::NONE, groups: Vec::new() }
     }
 
     /// Another client of the same file.
@@ -114,6 +114,8 @@ pub struct Device {
     pub who: Who,
     name: String,
     batch: i64,
+    /// What it has pulled.
+    pub seen: Revision,
     groups: Vec<ChangeGroup>,
 }
 
@@ -169,7 +171,7 @@ impl Device {
             incarnation: Incarnation(self.name.clone()),
             batch: self.batch,
             epoch: epoch.into(),
-            seen: crate::model::Revision::NONE,
+            seen: self.seen,
             groups: std::mem::take(&mut self.groups),
         };
         serde_json::to_vec(&push).unwrap()

@@ -1,3 +1,5 @@
+//! What other SQL clients write into a scope: noticed, numbered, logged.
+
 use super::*;
 
 const NOTES: &str = "CREATE TABLE notes(id TEXT PRIMARY KEY, body TEXT UNIQUE)";

@@ -1,3 +1,5 @@
+//! Snapshots, the log, and cursors.
+
 use super::*;
 
 const NOTES: &str = "CREATE TABLE notes(id INTEGER PRIMARY KEY, body TEXT)";

@@ -1,3 +1,5 @@
+//! What a hub says to each change of a push.
+
 use super::*;
 
 const NOTES: &str = "CREATE TABLE notes(id TEXT PRIMARY KEY, body TEXT, done INTEGER)";
@@ -229,18 +231,52 @@ fn project(device: &mut Device, id: i64, code: &str) {
 #[test]
 fn a_child_without_its_parent_is_a_conflict_with_all_that_hangs_on_it() {
     let mut rig = Rig::new(FAMILY);
-    let mut ada = rig.device("a");
+    let (mut ada, mut bob) = (rig.device("a"), rig.device("b"));
+    project(&mut bob, 9, "gone");
+    bob.delete("projects", "id", 9, 1);
+    assert_eq!(bob.told(&mut rig), ["1", "2"]);
     project(&mut ada, 1, "p");
     task(&mut ada, 1, v(1), NULL); // fine
-    task(&mut ada, 2, v(9), NULL); // no such project
+    task(&mut ada, 2, v(9), NULL); // another device took that project away
     task(&mut ada, 3, v(1), v(2)); // hangs on 2
     task(&mut ada, 4, NULL, v(3)); // hangs on 3
     task(&mut ada, 5, NULL, NULL); // hangs on nothing
     assert_eq!(
         ada.told(&mut rig),
-        ["1", "2", "foreign_key projects[9]", "foreign_key tasks[2]", "foreign_key tasks[3]", "3"]
+        ["3", "4", "foreign_key projects[9]", "foreign_key tasks[2]", "foreign_key tasks[3]", "5"]
     );
     assert_eq!(rig.ask("SELECT group_concat(id) FROM (SELECT id FROM tasks ORDER BY id)"), ["1,5"]);
+}
+
+#[test]
+fn a_reference_to_nothing_that_the_sender_knew_of_is_its_own_business() {
+    let mut rig = Rig::new(FAMILY);
+    let (mut ada, mut bob) = (rig.device("a"), rig.device("b"));
+    project(&mut bob, 9, "gone");
+    bob.delete("projects", "id", 9, 1);
+    bob.push(&mut rig);
+    task(&mut ada, 1, v(8), NULL); // a project that never was
+    ada.seen = Revision(2);
+    task(&mut ada, 2, v(9), NULL); // one whose end it has pulled
+    assert_eq!(ada.told(&mut rig), ["3", "4"]);
+    project(&mut ada, 7, "mine");
+    ada.push(&mut rig);
+    // One's own parent may go while one's own child is left dangling.
+    task(&mut ada, 3, v(7), NULL);
+    ada.delete("projects", "id", 7, 5);
+    assert_eq!(ada.told(&mut rig), ["6", "7"]);
+}
+
+#[test]
+fn a_parent_that_comes_in_the_same_push_and_does_not_get_in_takes_its_children_with_it() {
+    let mut rig = Rig::new(
+        "CREATE TABLE projects(id INTEGER PRIMARY KEY, n INTEGER NOT NULL) STRICT;
+        CREATE TABLE tasks(id INTEGER PRIMARY KEY, project INTEGER REFERENCES projects(id))",
+    );
+    let mut ada = rig.device("a");
+    ada.put("projects", "id", 1, 0, &[("id", v(1)), ("n", v("none"))]);
+    ada.put("tasks", "id", 1, 0, &[("id", v(1)), ("project", v(1))]);
+    assert_eq!(ada.told(&mut rig), ["constraint", "foreign_key projects[1]"]);
 }
 
 #[test]
@@ -275,25 +311,26 @@ fn a_parent_with_children_is_not_deleted_and_nothing_cascades() {
 #[test]
 fn a_parent_renamed_under_its_children_is_a_conflict() {
     let mut rig = Rig::new(FAMILY);
-    let mut ada = rig.device("a");
+    let (mut ada, mut bob) = (rig.device("a"), rig.device("b"));
     project(&mut ada, 1, "p");
     ada.put("tasks", "id", 1, 0, &[("id", v(1)), ("project", NULL), ("up", NULL), ("code", v("p")), ("note", NULL)]);
     ada.push(&mut rig);
-    ada.put("projects", "id", 1, 1, &[("code", v("q"))]);
-    assert_eq!(ada.told(&mut rig), ["foreign_key tasks[1]"]);
-    ada.put("projects", "id", 1, 1, &[("code", v("q"))]).put("tasks", "id", 1, 2, &[("code", v("q"))]);
-    assert_eq!(ada.told(&mut rig), ["3", "4"]);
+    bob.put("projects", "id", 1, 1, &[("code", v("q"))]);
+    assert_eq!(bob.told(&mut rig), ["foreign_key tasks[1]"]);
+    bob.put("projects", "id", 1, 1, &[("code", v("q"))]).put("tasks", "id", 1, 2, &[("code", v("q"))]);
+    assert_eq!(bob.told(&mut rig), ["3", "4"]);
 }
 
 #[test]
 fn a_child_that_was_put_is_to_blame_and_not_the_parents_deletion() {
     let mut rig = Rig::new(FAMILY);
-    let mut ada = rig.device("a");
+    let (mut ada, mut bob) = (rig.device("a"), rig.device("b"));
     project(&mut ada, 1, "p");
     ada.push(&mut rig);
-    ada.delete("projects", "id", 1, 1);
+    bob.delete("projects", "id", 1, 1);
+    assert_eq!(bob.told(&mut rig), ["2"]);
     task(&mut ada, 1, v(1), NULL);
-    assert_eq!(ada.told(&mut rig), ["2", "foreign_key projects[1]"]);
+    assert_eq!(ada.told(&mut rig), ["foreign_key projects[1]"]);
 }
 
 #[test]
@@ -308,7 +345,10 @@ fn a_reference_that_dangled_before_binds_nobody_who_does_not_touch_it() {
 #[test]
 fn a_chain_of_a_thousand_rows_on_a_missing_parent_ends_in_good_time() {
     let mut rig = Rig::new(FAMILY);
-    let mut ada = rig.device("a");
+    let (mut ada, mut bob) = (rig.device("a"), rig.device("b"));
+    task(&mut bob, 0, NULL, NULL);
+    bob.delete("tasks", "id", 0, 1);
+    bob.push(&mut rig);
     for id in 1..=1000 {
         task(&mut ada, id, NULL, v(id - 1));
     }

@@ -1,3 +1,5 @@
+//! A scope that is older than it was: epochs and high-water marks.
+
 use super::*;
 use crate::hub::sqlite::HighWater;
 

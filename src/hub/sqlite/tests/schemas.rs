@@ -1,3 +1,5 @@
+//! The tables a hub makes from what replicas bring, and how they grow.
+
 use super::*;
 use crate::model::{Column, ForeignKey, Unique};
 

@@ -1,0 +1,163 @@
+//! What an onlooker knows of each row: who wrote it, what the hub has ever had for it.
+//!
+//! Compares what an app finds after each step of its agent with what it wrote itself,
+//! and in the end each row that only one device ever touched with what that device
+//! wrote last. Knows nothing of revisions, bases or logs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::look::Look;
+use crate::model::{Key, Row};
+
+type Place = (&'static str, Key);
+
+#[derive(Default)]
+pub(super) struct Witness {
+    /// Rows as their apps left them, where just one device ever wrote them.
+    owned: BTreeMap<Place, Owned>,
+    /// What each device's app wrote and the hub has not had yet.
+    unsent: Vec<BTreeMap<Place, Unsent>>,
+    /// Every version the hub had, in its order; a row begins as absent.
+    versions: BTreeMap<Place, Vec<Option<Row>>>,
+    /// How far along `versions` each device is known to be.
+    reached: Vec<BTreeMap<Place, usize>>,
+}
+
+struct Owned {
+    device: usize,
+    last: Option<Row>,
+    /// Somebody else wrote it too, or a copy took it back.
+    shared: bool,
+}
+
+struct Unsent {
+    now: Option<Row>,
+    /// As it was before the first unsent write.
+    before: Option<Row>,
+}
+
+impl Witness {
+    pub(super) fn new(devices: usize) -> Witness {
+        Witness {
+            unsent: (0..devices).map(|_| BTreeMap::new()).collect(),
+            reached: vec![BTreeMap::new(); devices],
+            ..Witness::default()
+        }
+    }
+
+    /// An app committed a transaction.
+    pub(super) fn app_wrote(&mut self, device: usize, before: &Look, after: &Look) {
+        for place in changed(before, after) {
+            let (old, new) = (before.rows.get(place).cloned(), after.rows.get(place).cloned());
+            let owned = self.owned.entry(place.clone()).or_insert(Owned { device, last: None, shared: false });
+            owned.shared |= owned.device != device;
+            owned.last = new.clone();
+            let unsent = self.unsent[device].entry(place.clone()).or_insert(Unsent { now: None, before: old });
+            unsent.now = new;
+            let at_hub = self.versions.get(place).and_then(|list| list.last().cloned()).flatten();
+            if unsent.now == unsent.before || unsent.now == at_hub {
+                self.unsent[device].remove(place);
+            }
+        }
+    }
+
+    /// Somebody wrote to the hub with SQL.
+    pub(super) fn hub_wrote(&mut self, before: &Look, after: &Look) {
+        for place in changed(before, after) {
+            self.owned.entry(place.clone()).or_insert(Owned { device: 0, last: None, shared: true }).shared = true;
+        }
+    }
+
+    /// The hub is as `after` now; notes every version it has not had in this order.
+    pub(super) fn hub_is(&mut self, before: &Look, after: &Look) {
+        for place in changed(before, after) {
+            let now = after.rows.get(place).cloned();
+            let versions = self.versions.entry(place.clone()).or_insert_with(|| vec![None]);
+            for (unsent, reached) in self.unsent.iter_mut().zip(&mut self.reached) {
+                if unsent.get(place).is_some_and(|unsent| unsent.now == now) {
+                    unsent.remove(place);
+                    reached.insert(place.clone(), versions.len());
+                }
+            }
+            versions.push(now);
+        }
+    }
+
+    /// A device's file is an older copy now: what its app wrote since is nobody's.
+    pub(super) fn device_restored(&mut self, device: usize) {
+        self.unsent[device].clear();
+        self.reached[device].clear();
+        self.owned.values_mut().filter(|owned| owned.device == device).for_each(|owned| owned.shared = true);
+    }
+
+    pub(super) fn hub_restored(&mut self) {
+        self.owned.values_mut().for_each(|owned| owned.shared = true);
+    }
+
+    /// Promise 6: an agent's step took nothing back that its own app wrote, unless the
+    /// ledger says so; and moved no row back to an older version of the hub's.
+    pub(super) fn agent_stepped(&mut self, device: usize, before: &Look, after: &Look) -> Result<(), String> {
+        // What lost is in the ledger from now on, though the row may stand a while longer.
+        self.unsent[device].retain(|(table, key), _| after.conflicts_of(table, key) <= before.conflicts_of(table, key));
+        for place in changed(before, after) {
+            let (old, new) = (before.rows.get(place), after.rows.get(place));
+            let told = || format!("{} {} of device {device} went from {old:?} to {new:?}", place.0, place.1);
+            let recorded = after.conflicts_of(place.0, &place.1) > before.conflicts_of(place.0, &place.1);
+            let unsent = self.unsent[device].get_mut(place).filter(|unsent| unsent.now.as_ref() == old);
+            match unsent {
+                Some(unsent) if !unsent.survives(new) => {
+                    return Err(format!("promise 6: {}: it was not sent, and no ledger has it", told()));
+                }
+                Some(unsent) => unsent.now = new.cloned(),
+                None => {}
+            }
+            let versions = self.versions.get(place).map_or(&[][..], Vec::as_slice);
+            let reached = self.reached[device].entry(place.clone()).or_default();
+            match versions.iter().skip(*reached).position(|version| version.as_ref() == new) {
+                Some(further) => *reached += further,
+                None if !recorded && versions.iter().any(|version| version.as_ref() == new) => {
+                    return Err(format!("promise 6: {}: an older version of the hub's", told()));
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// In the end, each row of one device's own is as that device's app left it.
+    pub(super) fn own_rows_hold(&self, hub: &Look, files: &[std::sync::Arc<Look>]) -> Result<usize, String> {
+        let mut held = 0;
+        for (place, owned) in self.owned.iter().filter(|(_, owned)| !owned.shared) {
+            if files.iter().any(|file| file.conflicts_of(place.0, &place.1) > 0) {
+                continue;
+            }
+            let there = hub.rows.get(place);
+            if there != owned.last.as_ref() {
+                return Err(format!(
+                    "{} {}: only device {} ever wrote it, last as {:?}, and the hub has {there:?}",
+                    place.0, place.1, owned.device, owned.last
+                ));
+            }
+            held += 1;
+        }
+        Ok(held)
+    }
+}
+
+impl Unsent {
+    /// Whether `new` still has all that the app wrote: a merge may bring the other
+    /// side's columns, and nothing else.
+    fn survives(&self, new: Option<&Row>) -> bool {
+        match (&self.before, &self.now, new) {
+            (Some(before), Some(now), Some(new)) => {
+                (0..now.len()).all(|at| now[at] == before[at] || new[at] == now[at])
+            }
+            (_, now, new) => now.as_ref() == new,
+        }
+    }
+}
+
+fn changed<'a>(before: &'a Look, after: &'a Look) -> Vec<&'a Place> {
+    let places: BTreeSet<&Place> = before.rows.keys().chain(after.rows.keys()).collect();
+    places.into_iter().filter(|place| before.rows.get(*place) != after.rows.get(*place)).collect()
+}
