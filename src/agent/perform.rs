@@ -208,7 +208,11 @@ impl Performer {
         self.world.memory.save(&self.known)?;
         let now = self.world.clock.millis();
         let store = self.store_mut();
-        let report = Report::Greeted { from_nothing: store.checkpoint()?.is_none(), audit_due: store.audit_due(now)? };
+        let report = Report::Greeted {
+            from_nothing: store.checkpoint()?.is_none(),
+            audit_due: store.audit_due(now)?,
+            in_flight: identity.flight.is_some(),
+        };
         self.greeted = Some(greeted);
         Ok(report)
     }

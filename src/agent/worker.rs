@@ -229,7 +229,8 @@ impl Worker {
         let notes = self.notes(desk);
         let counts = tally.counts.clone();
         self.board.change(self.at, now, |face| {
-            face.ended += 1;
+            // One that a detach broke off ended without coming here.
+            face.ended = face.begun;
             face.outcome = reason.clone();
             face.counts = counts;
             face.notes = notes;

@@ -174,7 +174,9 @@ fn sides(conflict: &ConflictEntry, paint: &Paint, now: i64) -> String {
         let value = |side: &Option<Json>| side.as_ref().and_then(|side| side.get(&column)).cloned();
         let base = value(&conflict.base);
         let values: Vec<Option<Json>> = named.iter().map(|(_, side)| value(side)).collect();
-        if conflict.base.is_some() && values.iter().flatten().all(|one| Some(one) == base.as_ref()) {
+        // Without a base the two sides stand for it, where both have the row.
+        let known = base.clone().or_else(|| values[1].clone().filter(|_| values[2].is_some()));
+        if known.is_some() && values.iter().flatten().all(|one| Some(one) == known.as_ref()) {
             unchanged.push(printable(&column));
             continue;
         }
@@ -272,6 +274,12 @@ mod tests {
              theirs (ada-phone) * Buy eggs\n  result               Buy eggs\n"
         ));
         assert!(text.ends_with("\nthe same everywhere: id\n"), "{text}");
+    }
+
+    #[test]
+    fn without_a_base_only_what_differs_is_drawn() {
+        let text = sides(&ConflictEntry { base: None, ..conflict() }, &Paint::plain(), 0);
+        assert!(text.contains("base: not known\n") && text.ends_with("\nthe same everywhere: id\n"), "{text}");
     }
 
     #[test]

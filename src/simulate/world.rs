@@ -386,6 +386,8 @@ impl World {
         }
         self.looks[at] = self.sights[at].look(true)?;
         self.excuse(&before);
+        let unsent: Vec<String> = self.witness.unsent_tokens(at).into_iter().collect();
+        self.tokens.replaced(&unsent);
         // Losers that only this file's ledger remembered went with it, though others may
         // still show them until they hear who won.
         let forgotten: Vec<String> = before.kept.difference(&self.looks[at].kept).cloned().collect();

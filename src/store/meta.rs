@@ -54,7 +54,7 @@ impl Store {
             set(writer.db, "incarnation", &incarnation.0)?;
             set(writer.db, "batch", 0)?;
             set(writer.db, "audit", "due")?;
-            writer.db.execute("DELETE FROM _homing_flight", [])?;
+            writer.strand_flight()?;
             Ok(())
         })
     }
@@ -70,7 +70,7 @@ impl Store {
             set(writer.db, "batch", 0)?;
             set(writer.db, "cursor", rusqlite::types::Null)?;
             set(writer.db, "audit", "due")?;
-            writer.db.execute("DELETE FROM _homing_flight", [])?;
+            writer.strand_flight()?;
             writer.db.execute("DELETE FROM _homing_parked", [])?;
             Ok(())
         })?;

@@ -5,5 +5,8 @@ mod floors;
 mod house;
 mod hub;
 mod ipc;
+mod kills;
 mod remote;
+mod rig;
+mod together;
 mod units;
