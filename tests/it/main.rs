@@ -9,4 +9,5 @@ mod kills;
 mod remote;
 mod rig;
 mod together;
+mod trouble;
 mod units;
