@@ -3,7 +3,9 @@
 //! A device in this process is the session and the performer that ship, driven without
 //! a schedule; it speaks to the hub over HTTP on the loopback.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use homing::agent::clock::SystemClock;
 use homing::agent::memory::FileMemory;
@@ -164,16 +166,22 @@ impl Device {
         Device { session, performer, _runtime: runtime, _stop: stop }
     }
 
-    /// One whole cycle; a fault ends the benchmark.
+    /// One whole cycle; a fault ends the benchmark. Says on stderr where the time went.
     pub fn cycle(&mut self) -> Cycle {
+        let mut spent: BTreeMap<String, Duration> = BTreeMap::new();
         let mut next = step_of(self.session.handle(0, Event::Wake(Wake::Command)));
         while let Some(step) = next.take() {
+            let start = Instant::now();
             let done = self.performer.perform(step).unwrap_or_else(|fault| panic!("{step:?}: {fault:?}"));
+            *spent.entry(format!("{step:?}").to_lowercase()).or_default() += start.elapsed();
             next = step_of(self.session.handle(0, Event::Done(done)));
             if step == Step::End {
                 break;
             }
         }
+        let spent: Vec<String> =
+            spent.iter().map(|(step, time)| format!("{step} {:.2} s", time.as_secs_f64())).collect();
+        eprintln!("  {}", spent.join(", "));
         self.performer.tally.cycle.clone()
     }
 }

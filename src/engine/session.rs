@@ -6,7 +6,8 @@
 //! outbox and the checkpoint. Trouble with the way there backs off for ever and sets
 //! nothing aside; trouble with one row never comes here at all.
 //!
-//! A cycle: begin, greet, (the first time: pull everything,) audit when due, then
+//! A cycle: begin, greet, settle a batch that was never answered, (the first time: pull
+//! everything,) audit when due, then
 //! stage, send, settle until nothing is left to send, then fetch, apply until nothing
 //! is left to pull; again while that brought something to send; end. Each is one
 //! `Step`, and power may fail between any two.
@@ -112,10 +113,12 @@ pub enum Step {
 pub enum Report {
     Began,
     /// `from_nothing`: there is no checkpoint; everything is pulled before anything is
-    /// sent, so that rows both sides have are recognised.
+    /// sent, so that rows both sides have are recognised. `in_flight`: a batch was never
+    /// answered; until it is, nobody can say what the remote has from here.
     Greeted {
         from_nothing: bool,
         audit_due: bool,
+        in_flight: bool,
     },
     /// An incarnation, an epoch or a cursor was over and has been begun anew.
     Renewed,
@@ -181,6 +184,8 @@ struct Cycle {
     again: Option<Wake>,
     /// What to become when the cycle has ended, other than idle.
     then: Option<Then>,
+    /// A batch under way is settled before anything is pulled or compared.
+    settle_first: bool,
     /// Everything is pulled before anything is sent.
     pull_first: bool,
     audit_due: bool,
@@ -414,6 +419,7 @@ impl Session {
             cause,
             again: None,
             then: None,
+            settle_first: false,
             pull_first: false,
             audit_due: false,
             pending: false,
@@ -497,14 +503,11 @@ impl Cycle {
     fn follow(&mut self, report: Report) -> Result<Step, Fault> {
         Ok(match report {
             Report::Began => Step::Greet,
-            Report::Greeted { from_nothing, audit_due } => {
+            Report::Greeted { from_nothing, audit_due, in_flight } => {
+                self.settle_first = in_flight;
                 self.pull_first = from_nothing;
                 self.audit_due |= audit_due;
-                match (self.pull_first, self.audit_due) {
-                    (true, _) => Step::Fetch,
-                    (false, true) => Step::Audit,
-                    (false, false) => Step::Stage,
-                }
+                if in_flight { Step::Stage } else { self.start() }
             }
             Report::Renewed => {
                 self.renewals += 1;
@@ -533,6 +536,7 @@ impl Cycle {
                 self.fruitless = if progress { 0 } else { self.fruitless + u32::from(done) };
                 match done {
                     false => Step::Settle,
+                    true if std::mem::take(&mut self.settle_first) => self.start(),
                     // The remote answers every batch with conflicts: hear what is new there.
                     true if self.fruitless >= FRUITLESS_MAX => {
                         self.pending = true;
@@ -552,6 +556,15 @@ impl Cycle {
             }
             Report::Ended { .. } => unreachable!("BUG: handled by the session"),
         })
+    }
+
+    /// Where a cycle's own work begins.
+    fn start(&self) -> Step {
+        match (self.pull_first, self.audit_due) {
+            (true, _) => Step::Fetch,
+            (false, true) => Step::Audit,
+            (false, false) => Step::Stage,
+        }
     }
 
     fn round_over(&mut self) -> Step {
@@ -619,7 +632,7 @@ mod tests {
 
     const QUIET: [Report; 6] = [
         Report::Began,
-        Report::Greeted { from_nothing: false, audit_due: false },
+        Report::Greeted { from_nothing: false, audit_due: false, in_flight: false },
         Report::Staged { something: false },
         Report::Fetched,
         Report::Applied { done: true, more: false, pending: false },
@@ -643,7 +656,7 @@ mod tests {
             &mut session,
             &[
                 Report::Began,
-                Report::Greeted { from_nothing: true, audit_due: true },
+                Report::Greeted { from_nothing: true, audit_due: true, in_flight: false },
                 Report::Fetched,
                 Report::Applied { done: true, more: true, pending: false },
                 Report::Fetched,
@@ -657,6 +670,33 @@ mod tests {
         );
         use Step::*;
         assert_eq!(steps, [Greet, Fetch, Apply, Fetch, Apply, Audit, Audit, Stage, Send, Settle, Stage]);
+    }
+
+    /// Trap 10: rows of a batch that may have arrived are neither pulled as strangers' nor
+    /// compared with bases that its answer will bring.
+    #[test]
+    fn a_batch_that_was_never_answered_is_settled_before_all_else() {
+        let mut session = session();
+        session.handle(0, Event::Wake(Wake::Start));
+        let steps = run(
+            &mut session,
+            &[
+                Report::Began,
+                Report::Greeted { from_nothing: true, audit_due: true, in_flight: true },
+                Report::Staged { something: true },
+                Report::Sent,
+                Report::Settled { done: false, progress: true },
+                Report::Settled { done: true, progress: true },
+                Report::Fetched,
+                Report::Applied { done: true, more: false, pending: false },
+                Report::Audited { done: true },
+                Report::Staged { something: true },
+                Report::Sent,
+                Report::Settled { done: true, progress: true },
+            ],
+        );
+        use Step::*;
+        assert_eq!(steps, [Greet, Stage, Send, Settle, Settle, Fetch, Apply, Audit, Stage, Send, Settle, Stage]);
     }
 
     /// Trap 23: a wake during a cycle is not forgotten.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::look::Look;
-use crate::model::{Key, Row};
+use crate::model::{Key, Row, Value};
 
 type Place = (&'static str, Key);
 
@@ -81,6 +81,18 @@ impl Witness {
             }
             versions.push(now);
         }
+    }
+
+    /// Tokens in rows that a device's app wrote and the hub has not had. A row that was
+    /// moved to another key may have been deleted at the hub already.
+    pub(super) fn unsent_tokens(&self, device: usize) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for value in self.unsent[device].values().filter_map(|unsent| unsent.now.as_ref()).flatten() {
+            if let Value::Text(text) = value {
+                super::tokens::find(text, &mut found);
+            }
+        }
+        found
     }
 
     /// A device's file is an older copy now: what its app wrote since is nobody's.

@@ -200,6 +200,7 @@ impl Tally<'_> {
         match taken {
             Taken::Known => return true,
             Taken::Written => self.changed(row),
+            Taken::Stands => self.applied.pending = true,
             Taken::Conflict { pending } => {
                 self.applied.conflicts += 1;
                 self.applied.pending |= pending;

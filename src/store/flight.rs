@@ -7,8 +7,8 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{Result, Store, Synced};
-use crate::model::{Key, Operation, Seq, Stamp};
+use super::{Result, Store, Synced, Writer};
+use crate::model::{Key, Operation, Revision, Seq, Stamp};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flight {
@@ -83,9 +83,37 @@ impl Store {
         })
     }
 
-    /// Takes a batch apart that was never taken by the remote; its rows are in the log.
+    /// Takes a batch apart that the remote did not take; its rows are in the log.
     pub fn scrap(&mut self) -> Result<()> {
-        self.write(|writer| Ok(writer.db.execute("DELETE FROM _homing_flight", []).map(|_| ())?))
+        self.write(|writer| writer.strand_flight())
+    }
+}
+
+impl Writer<'_> {
+    /// Gives up a batch without its answer. A new row of it may stand at the remote all
+    /// the same: it counts as once equal there, so that a deletion made since is not
+    /// mistaken for a row that never was.
+    pub(crate) fn strand_flight(&mut self) -> Result<()> {
+        let bodies = self
+            .db
+            .prepare_cached("SELECT rows FROM _homing_flight")?
+            .query_map([], |row| row.get(0))?
+            .collect::<rusqlite::Result<Vec<Vec<u8>>>>()?;
+        for body in bodies {
+            let mut bytes = body.as_slice();
+            while !bytes.is_empty() {
+                let row = read_row(&mut bytes).expect("BUG: a flight is what launch wrote");
+                let tables = self.tables;
+                let Some(synced) = tables.get(&row.tab) else { continue };
+                let key = row.key.encode();
+                if row.operation != Operation::Delete && self.base(synced, &key)?.is_none() {
+                    let under = Synced { shape: row.shape, ..synced.clone() };
+                    self.set_base(&under, &key, Revision::NONE, row.stamp, &row.base)?;
+                }
+            }
+        }
+        self.db.execute("DELETE FROM _homing_flight", [])?;
+        Ok(())
     }
 }
 

@@ -86,7 +86,7 @@ pub(crate) fn connect(path: &Path, manners: Manners) -> Result<Connection> {
     };
     db.execute_batch(&format!(
         "PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = OFF; PRAGMA recursive_triggers = OFF;
-         PRAGMA wal_autocheckpoint = 0; PRAGMA mmap_size = 0; PRAGMA cache_size = -4000; PRAGMA temp_store = MEMORY;"
+         PRAGMA wal_autocheckpoint = 0; PRAGMA mmap_size = 0; PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY;"
     ))?;
     if db.is_readonly("main")? {
         return Err(read_only(path));

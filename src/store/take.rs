@@ -24,6 +24,8 @@ pub(crate) enum Taken {
     Conflict {
         pending: bool,
     },
+    /// The remote has the row as it was before an unsent change, which is still to be sent.
+    Stands,
     /// It cannot be written now.
     Blocked(ReasonCode, String),
 }
@@ -80,7 +82,7 @@ impl Writer<'_> {
         }
         match &sides.base {
             None if sides.local.is_none() => self.follow(synced, remote, &sides, manner),
-            Some(base) if base.revision != Revision::NONE && unchanged(synced, sides.local.as_ref(), base) => {
+            Some(base) if base.revision != Revision::NONE && is_base(synced, sides.local.as_ref(), base) => {
                 self.follow(synced, remote, &sides, manner)
             }
             _ => self.meet(synced, remote, &sides, manner),
@@ -113,7 +115,17 @@ impl Writer<'_> {
     /// Two versions that differ: the judge decides, the ledger remembers.
     fn meet(&mut self, synced: &Synced, remote: &RemoteRow, sides: &Sides, manner: Manner) -> Result<Taken> {
         let resolution = match &sides.base {
-            Some(base) if base.revision == Revision::NONE && remote.stamp < base.stamp => lost_there(sides),
+            Some(base) if base.revision == Revision::NONE => {
+                if is_base(synced, sides.remote.as_ref(), base) {
+                    self.stand(synced, remote, sides, manner.now)?;
+                    return Ok(Taken::Stands);
+                }
+                match () {
+                    () if remote.stamp < base.stamp => lost_there(sides),
+                    () if is_base(synced, sides.local.as_ref(), base) => moved_there(),
+                    () => self.judged(synced, remote, sides, manner)?,
+                }
+            }
             _ => self.judged(synced, remote, sides, manner)?,
         };
         let (result, pending) = match &resolution.verdict {
@@ -167,8 +179,13 @@ impl Writer<'_> {
         let widths = self.widths();
         let written = self.outbox.written_at(self.db, &widths, synced.id, &sides.key)?;
         let base_stamp = sides.base.as_ref().map_or(Stamp::default(), |base| base.stamp);
-        let base_row = sides.base.as_ref().and_then(|base| base.row_under(synced));
-        let base_known = sides.base.as_ref().is_none_or(|base| matches!(base.contents, Contents::Row(_)));
+        // A base of an epoch that is over may be newer than what both sides came from.
+        let common = sides.base.as_ref().filter(|base| base.revision != Revision::NONE);
+        let base_row = common.and_then(|base| base.row_under(synced));
+        let base_known = match &sides.base {
+            None => true,
+            Some(base) => base.revision != Revision::NONE && matches!(base.contents, Contents::Row(_)),
+        };
         Ok(manner.judge.judge(&Meeting {
             table: synced.name(),
             columns: &synced.columns,
@@ -258,7 +275,7 @@ impl Writer<'_> {
                 continue;
             }
             // Deleted here and not yet sent: the remote will say what becomes of it.
-            let deleted_here = self.base(parent, &by_key.encode())?.is_some();
+            let deleted_here = !self.never_there(parent, &by_key)?;
             if manner.caught_up && !deleted_here {
                 continue;
             }
@@ -329,6 +346,11 @@ impl Writer<'_> {
             self.rest(synced, remote, &sides)?;
         }
         Ok(obstacle)
+    }
+
+    /// The remote, in this epoch, has never had the row as far as this side knows.
+    pub(crate) fn never_there(&self, synced: &Synced, key: &Key) -> Result<bool> {
+        Ok(self.base(synced, &key.encode())?.is_none_or(|base| base.revision == Revision::NONE))
     }
 
     /// A row that the remote has not seen as it is.
@@ -408,9 +430,21 @@ fn lost_there(sides: &Sides) -> Resolution {
     }
 }
 
-/// True when the row is as its base says, whatever epoch the base is of.
-fn unchanged(synced: &Synced, local: Option<&Row>, base: &Base) -> bool {
-    let Some(row) = local else { return false };
+/// The remote began a new log and has a newer version, of which nobody can say whether
+/// it was made knowing this one.
+fn moved_there() -> Resolution {
+    Resolution {
+        kind: ConflictKind::UpdateUpdate,
+        verdict: Verdict::TakeRemote,
+        record: true,
+        settled_by: Some(Settler::Rule),
+        note: "the remote was restored and has a later version, which stands; it may have lost this one".to_owned(),
+    }
+}
+
+/// True when the row is as the base says, whatever epoch the base is of.
+fn is_base(synced: &Synced, row: Option<&Row>, base: &Base) -> bool {
+    let Some(row) = row else { return false };
     (0..synced.columns.len()).all(|at| base.hash_under(synced, at) == crate::sqlite::digest::value(&row[at]))
 }
 
