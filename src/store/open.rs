@@ -103,10 +103,15 @@ fn inspect(path: &Path) -> Result<()> {
             "check the path in the config",
         ),
         Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => fault(
+            ReasonCode::DatabaseMissing,
+            format!("{} is not there", path.display()),
+            "Homing never makes a database: start the app once, or check the path in the config",
+        ),
         Err(error) => fault(
             ReasonCode::DatabaseMissing,
-            format!("{} cannot be opened: {error}", path.display()),
-            "Homing never makes a database: start the app once, or check the path in the config",
+            format!("{} cannot be reached: {error}", path.display()),
+            "let the agent's user into the folder, or check the path in the config",
         ),
     }
 }
