@@ -11,9 +11,9 @@ use tokio::sync::{broadcast, watch};
 use crate::engine::session::View;
 use crate::ipc::answer::STATUS;
 use crate::ipc::{Event, Topic};
-use crate::model::Reason;
 use crate::model::settings::Replica;
 use crate::model::status::{Cycle, HistoryEntry, Link, Progress, ReplicaStatus, State, Status};
+use crate::model::{Reason, ReasonCode};
 use crate::store::report::Counts;
 
 /// Past cycles kept a replica.
@@ -66,7 +66,7 @@ impl Face {
             name: self.replica.name.clone(),
             database: self.replica.database.display().to_string(),
             state: self.view.word,
-            reason: self.view.reason.clone().or_else(|| self.unfinished()),
+            reason: self.view.reason.clone().or_else(|| self.unfinished(counts)),
             pending: counts.pending,
             set_aside: counts.set_aside,
             conflicts: counts.conflicts,
@@ -85,34 +85,67 @@ impl Face {
 
     /// What a person should know although nothing failed: too much waits, something waits
     /// for a decision, or for a row to come.
-    fn unfinished(&self) -> Option<Reason> {
-        use crate::model::ReasonCode;
+    pub fn unfinished(&self, counts: &Counts) -> Option<Reason> {
         let name = &self.replica.name;
         let reason = |code, text: String, next: String| Some(Reason { code, text, next });
-        match &self.counts {
+        match counts {
             counts if self.replica.limits.pending_rows_max.is_some_and(|most| counts.pending >= most) => reason(
                 ReasonCode::QueueFull,
                 format!("{} changes wait, more than `pending_rows_max` expects; nothing is lost", counts.pending),
                 "see that the remote can be reached: `homing status`, `homing history`".to_owned(),
             ),
-            counts if counts.set_aside > 0 => reason(
-                ReasonCode::RowRefused,
-                format!("{} changes are set aside and wait for a person", counts.set_aside),
-                format!("`homing queue list {name}` names them"),
+            counts if counts.held_deletions > 0 => reason(
+                ReasonCode::MassDeletion,
+                format!(
+                    "{} rows were deleted at the remote at once; they stay here until you agree",
+                    counts.held_deletions
+                ),
+                format!("`homing queue retry {name} --all` lets them go; to keep them, write to them"),
             ),
+            counts if counts.set_aside > 0 => {
+                let what = changes_are(counts.set_aside);
+                let (text, next) = match counts.set_aside_for {
+                    Some(ReasonCode::MassDeletion) => (
+                        format!("{what} held back: so many rows were deleted at once that a person is asked first"),
+                        format!(
+                            "`homing queue retry {name} --all` sends them, `homing queue discard` brings a row back"
+                        ),
+                    ),
+                    _ => (
+                        format!("{what} set aside and kept here; everything else goes on"),
+                        format!(
+                            "`homing queue list {name}` says why; edit the row, or `homing queue retry {name} --all`"
+                        ),
+                    ),
+                };
+                reason(counts.set_aside_for.unwrap_or(ReasonCode::RowRefused), text, next)
+            }
             counts if counts.conflicts > 0 => reason(
                 ReasonCode::ConflictManual,
-                format!("{} conflicts wait for a person", counts.conflicts),
-                "`homing conflicts list` shows them".to_owned(),
+                match counts.conflicts {
+                    1 => "1 conflict waits for a person; both versions are kept".to_owned(),
+                    many => format!("{many} conflicts wait for a person; both versions of each are kept"),
+                },
+                format!("`homing conflicts list {name} --open` shows what met what"),
             ),
             counts if counts.parked > 0 => reason(
                 ReasonCode::ParkedConstraint,
-                format!("{} rows from the remote cannot be written here yet", counts.parked),
+                match counts.parked {
+                    1 => "1 row from the remote cannot be written here yet; it is kept and tried again".to_owned(),
+                    many => {
+                        format!("{many} rows from the remote cannot be written here yet; they are kept and tried again")
+                    }
+                },
                 format!("`homing explain {name} TABLE KEY` says why"),
             ),
             _ => None,
         }
     }
+}
+
+/// `1 change is`, `12 changes are`.
+pub fn changes_are(count: u64) -> String {
+    if count == 1 { "1 change is".to_owned() } else { format!("{count} changes are") }
 }
 
 pub struct Board {

@@ -252,17 +252,15 @@ impl Desk {
             let counts = self.ask(at, |inquiry| inquiry.counts()).await.ok();
             let faces = self.board.faces();
             let counts = counts.unwrap_or_else(|| faces[at].counts.clone());
-            let reason = reason.or_else(|| {
-                (counts.parked > 0 || counts.set_aside > 0 || counts.conflicts > 0)
-                    .then(|| faces[at].status(0).reason)
-                    .flatten()
-            });
+            let left = counts.parked + counts.set_aside + counts.conflicts > 0;
+            let unclean = || faces[at].unfinished(&counts).filter(|_| left);
             outcomes.push(SyncOutcome {
                 replica: faces[at].replica.name.clone(),
-                in_step: reason.is_none() && counts.set_aside == 0 && counts.parked == 0,
+                in_step: reason.is_none(),
                 set_aside: counts.set_aside,
                 conflicts: counts.conflicts,
-                reason,
+                parked: counts.parked,
+                reason: reason.or_else(unclean),
             });
         }
         show(&Sync { schema: SYNC.to_owned(), replicas: outcomes })
@@ -273,16 +271,18 @@ impl Desk {
         let mut target = self.board.faces()[at].begun + 1;
         self.send(at, Order::Event(Happening::Wake(Wake::Command)))?;
         loop {
-            let (ended, outcome, view) = {
+            let (ended, outcome, view, held) = {
                 let faces = self.board.faces();
                 let face = &faces[at];
-                (face.ended, face.outcome.clone(), face.view.clone())
+                (face.ended, face.outcome.clone(), face.view.clone(), face.counts.held)
             };
-            if matches!(view.word, State::Paused | State::Detached | State::Halted) {
+            if matches!(view.word, State::Paused | State::Detached) {
                 return Ok(view.reason);
             }
             if ended >= target {
                 match outcome {
+                    // Refused, and not for the last time: the next try comes by itself.
+                    None if held > 0 => target = ended + 1,
                     None => return Ok(None),
                     Some(reason) if start.elapsed() > PATIENCE || !passes(reason.code) => return Ok(Some(reason)),
                     Some(_) => {
@@ -296,11 +296,19 @@ impl Desk {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || tokio::time::timeout(left, turns.changed()).await.is_err() {
-                let reason = outcome.unwrap_or(Reason {
-                    code: ReasonCode::TimedOut,
-                    text: "it was not done in time; it goes on".to_owned(),
-                    next: "wait longer with --timeout, or look at `homing status`".to_owned(),
-                });
+                let in_time = match held {
+                    0 => Reason {
+                        code: ReasonCode::TimedOut,
+                        text: "it was not done in time; it goes on".to_owned(),
+                        next: "wait longer with --timeout, or look at `homing status`".to_owned(),
+                    },
+                    held => Reason {
+                        code: ReasonCode::PendingRetry,
+                        text: format!("{} refused so far and tried again", super::board::changes_are(held)),
+                        next: "`homing queue list` says why; wait longer with --timeout".to_owned(),
+                    },
+                };
+                let reason = outcome.unwrap_or(in_time);
                 return Ok(Some(reason));
             }
         }

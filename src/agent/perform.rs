@@ -27,9 +27,9 @@ use crate::store::settle::Settling;
 use crate::store::stage::Gathered;
 use crate::store::{Judge, Now, Slice, Store};
 
-/// Rows of the outbox that a plan looks at, as a multiple of a batch: room to keep
-/// linked rows together.
-const WINDOW: usize = 2;
+/// Rows of the outbox that a plan looks at beside a batch: room to keep linked rows
+/// together. At most this, and at most as many again.
+const ROOM_ROWS: usize = 250;
 /// Rows an audit compares in one read transaction.
 const AUDIT_ROWS: usize = 2_000;
 /// The largest page that is asked for.
@@ -238,7 +238,7 @@ impl Performer {
             let (Some(store), Some(rules)) = (&mut self.store, &self.rules) else {
                 unreachable!("BUG: staging is within a cycle")
             };
-            let gathered = store.gather(now, limits.rows_max * WINDOW, rules)?;
+            let gathered = store.gather(now, limits.rows_max + limits.rows_max.min(ROOM_ROWS), rules)?;
             let plan = plan::plan(&candidates(&gathered), &rules.order, &limits);
             let staying = staying(&gathered, &plan);
             self.tally.set_aside += staying

@@ -21,6 +21,7 @@ use super::table::{self, wrap};
 use super::{interrupt, words};
 use crate::ipc::client::Heard;
 use crate::ipc::{Event, Topic, method};
+use crate::model::ReasonCode;
 use crate::model::status::{Progress, ReplicaStatus, State, Status};
 use crate::model::text::printable;
 
@@ -129,6 +130,9 @@ fn replica_lines(replica: &ReplicaStatus, widest: usize, paint: &Paint, width: u
     let mut out = format!("{} {}{space}  {}\n", mark(replica.state, paint), paint.strong(&name), parts.join(" · "));
     if let Some(reason) = &replica.reason {
         out.push_str(&wrap(&printable(&reason.text), 4, width));
+        if is_about_the_file(reason.code) && !reason.text.contains(&replica.database) {
+            out.push_str(&labelled("file:", &replica.database, paint, width));
+        }
         if !reason.next.is_empty() {
             out.push_str(&labelled("next:", &reason.next, paint, width));
         }
@@ -205,6 +209,22 @@ fn counts(replica: &ReplicaStatus) -> Vec<String> {
     out
 }
 
+/// Reasons that only help who knows which file is meant.
+fn is_about_the_file(code: ReasonCode) -> bool {
+    use ReasonCode::*;
+    matches!(
+        code,
+        DatabaseMissing
+            | DatabaseLocked
+            | DatabaseReadOnly
+            | DatabaseNotSqlite
+            | DatabaseCorrupt
+            | DatabaseReplaced
+            | DiskFull
+            | NewerFormat
+    )
+}
+
 /// States in which the time of the next try is news.
 fn waits(state: State) -> bool {
     matches!(state, State::Offline | State::BackingOff | State::SignedOut)
@@ -214,8 +234,8 @@ fn waits(state: State) -> bool {
 mod tests {
     use super::*;
     use crate::ipc::answer;
+    use crate::model::Reason;
     use crate::model::status::Link;
-    use crate::model::{Reason, ReasonCode};
 
     fn replica(name: &str, state: State) -> ReplicaStatus {
         ReplicaStatus {
@@ -279,6 +299,17 @@ mod tests {
                  tries again in 8 s\n\
              ✗ n      halted · never synced\n"
         );
+    }
+
+    #[test]
+    fn trouble_with_the_file_names_it_once() {
+        let with = |code, text: &str| {
+            let reason = Some(Reason { code, text: text.into(), next: String::new() });
+            shown(vec![ReplicaStatus { reason, ..replica("notes", State::BackingOff) }])
+        };
+        assert!(with(ReasonCode::DiskFull, "the disk is full").contains("    file: /x.db\n"));
+        assert!(!with(ReasonCode::DatabaseMissing, "/x.db is not there").contains("file:"));
+        assert!(!with(ReasonCode::OfflineHubDown, "the hub is down").contains("file:"));
     }
 
     #[test]

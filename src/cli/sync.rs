@@ -58,7 +58,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 
 fn exit(outcome: &SyncOutcome) -> Exit {
     match &outcome.reason {
-        _ if outcome.in_step && outcome.set_aside + outcome.conflicts == 0 => Exit::Done,
+        _ if outcome.in_step && outcome.set_aside + outcome.conflicts + outcome.parked == 0 => Exit::Done,
         _ if outcome.in_step => Exit::NotClean,
         Some(reason) => Exit::of(reason.code),
         None => Exit::TryLater,
@@ -88,7 +88,13 @@ fn outcome_lines(outcome: &SyncOutcome, paint: &Paint) -> String {
             (words::count(outcome.conflicts, "conflict"), if outcome.conflicts == 1 { "waits" } else { "wait" });
         out.push_str(&format!("    {what} {verb} for you; see `homing conflicts list {name} --open`\n"));
     }
-    if let Some(reason) = outcome.reason.as_ref() {
+    if outcome.parked > 0 {
+        let what = words::count(outcome.parked, "row");
+        out.push_str(&format!(
+            "    {what} from the remote cannot be written here yet; see `homing explain {name} TABLE KEY`\n"
+        ));
+    }
+    if let Some(reason) = outcome.reason.as_ref().filter(|_| !outcome.in_step) {
         out.push_str(&format!("    {}\n", printable(&reason.text)));
         if !reason.next.is_empty() {
             out.push_str(&format!("    {} {}\n", paint.dim("next:"), printable(&reason.next)));
@@ -161,7 +167,7 @@ mod tests {
 
     fn outcome(in_step: bool, set_aside: u64, conflicts: u64, code: Option<ReasonCode>) -> SyncOutcome {
         let reason = code.map(|code| Reason { code, text: "why".into(), next: "do this".into() });
-        SyncOutcome { replica: "notes".into(), in_step, set_aside, conflicts, reason }
+        SyncOutcome { replica: "notes".into(), in_step, set_aside, conflicts, parked: 0, reason }
     }
 
     #[test]
@@ -169,6 +175,7 @@ mod tests {
         assert_eq!(exit(&outcome(true, 0, 0, None)), Exit::Done);
         assert_eq!(exit(&outcome(true, 1, 0, Some(ReasonCode::RowRefused))), Exit::NotClean);
         assert_eq!(exit(&outcome(true, 0, 1, None)), Exit::NotClean);
+        assert_eq!(exit(&SyncOutcome { parked: 1, ..outcome(true, 0, 0, None) }), Exit::NotClean);
         assert_eq!(exit(&outcome(false, 1, 0, Some(ReasonCode::OfflineHubDown))), Exit::Unavailable);
         assert_eq!(exit(&outcome(false, 0, 0, Some(ReasonCode::TimedOut))), Exit::TryLater);
         assert_eq!(exit(&outcome(false, 0, 0, None)), Exit::TryLater);

@@ -57,9 +57,12 @@ impl HubError {
             HubError::TokenBad => (401, "token_bad", "the token is not one of this hub's".into(), "get a new token"),
             HubError::TokenExpired => (401, "token_expired", "the token has expired".into(), "get a new token"),
             HubError::TokenRevoked => (401, "token_revoked", "the token was revoked".into(), "ask for a new token"),
-            HubError::Forbidden => {
-                (403, "forbidden", "this token does not reach that".into(), "ask for a token with that scope or role")
-            }
+            HubError::Forbidden => (
+                403,
+                "forbidden",
+                "the token does not reach this scope".into(),
+                "use a token that reaches it, or correct the scope",
+            ),
             HubError::NotFound(what) => (404, "not_found", what.clone(), ""),
             HubError::IncarnationOver(what) => {
                 (409, "incarnation_over", what.clone(), "begin a new incarnation and compare with the hub")

@@ -72,12 +72,16 @@ pub struct Sync {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SyncOutcome {
     pub replica: String,
-    /// Everything written before the call is at the remote, and what was there is here.
+    /// Everything written before the call is at the remote, and what was there is here,
+    /// but for what is counted below.
     pub in_step: bool,
     pub set_aside: u64,
     /// Conflicts that wait for a person.
     pub conflicts: u64,
-    /// Why it is not in step.
+    /// Pulled rows that cannot be written here yet.
+    #[serde(default)]
+    pub parked: u64,
+    /// Why it is not in step, or not clean.
     pub reason: Option<Reason>,
 }
 

@@ -22,25 +22,8 @@ impl Key {
     /// Bytes that compare as (class, content) value by value: NULL < integer < real
     /// < text < blob; integers and reals by size, text and blobs byte by byte.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.0.len() * 12);
-        for value in &self.0 {
-            match value {
-                Value::Null => out.push(NULL),
-                Value::Integer(number) => {
-                    out.push(INTEGER);
-                    out.extend(((*number as u64) ^ (1 << 63)).to_be_bytes());
-                }
-                Value::Real(number) => {
-                    out.push(REAL);
-                    let bits = number.to_bits();
-                    let ordered = if bits >> 63 == 1 { !bits } else { bits | (1 << 63) };
-                    out.extend(ordered.to_be_bytes());
-                }
-                Value::Text(content) => put_bytes(&mut out, TEXT, content.as_bytes()),
-                Value::Malformed(content) => put_bytes(&mut out, TEXT, content),
-                Value::Blob(content) => put_bytes(&mut out, BLOB, content),
-            }
-        }
+        let mut out = Vec::with_capacity(self.0.len() * 40);
+        self.0.iter().for_each(|value| put(&mut out, value));
         out
     }
 
@@ -88,14 +71,35 @@ impl std::fmt::Display for Key {
     }
 }
 
+/// One value as `Key::encode` writes it.
+pub fn put(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Null => out.push(NULL),
+        Value::Integer(number) => {
+            out.push(INTEGER);
+            out.extend(((*number as u64) ^ (1 << 63)).to_be_bytes());
+        }
+        Value::Real(number) => {
+            out.push(REAL);
+            let bits = number.to_bits();
+            let ordered = if bits >> 63 == 1 { !bits } else { bits | (1 << 63) };
+            out.extend(ordered.to_be_bytes());
+        }
+        Value::Text(content) => put_bytes(out, TEXT, content.as_bytes()),
+        Value::Malformed(content) => put_bytes(out, TEXT, content),
+        Value::Blob(content) => put_bytes(out, BLOB, content),
+    }
+}
+
 /// Content with each 0 written as 0 255, ended by 0 0, so that a prefix sorts first.
 fn put_bytes(out: &mut Vec<u8>, tag: u8, content: &[u8]) {
+    out.reserve(content.len() + 3);
     out.push(tag);
-    for byte in content {
-        out.push(*byte);
-        if *byte == 0 {
-            out.push(255);
-        }
+    let mut pieces = content.split(|byte| *byte == 0);
+    out.extend_from_slice(pieces.next().unwrap_or_default());
+    for piece in pieces {
+        out.extend([0, 255]);
+        out.extend_from_slice(piece);
     }
     out.extend([0, 0]);
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Result, Synced, Writer};
-use crate::model::{Key, Revision, Row, Stamp, Value};
+use crate::model::{Key, Revision, Row, Stamp, Value, key};
 use crate::sqlite::digest;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -144,6 +144,16 @@ pub(crate) fn read(db: &Connection, era: i64, synced: &Synced, key: &[u8]) -> Re
 }
 
 impl Writer<'_> {
+    /// The revision alone; `None` where there is no base.
+    pub(crate) fn base_revision(&self, synced: &Synced, key: &[u8]) -> Result<Option<Revision>> {
+        let stored = self
+            .db
+            .prepare_cached("SELECT rev FROM _homing_base WHERE tab = ? AND key = ?")?
+            .query_row(params![synced.id, key], |row| row.get(0))
+            .optional()?;
+        Ok(stored.map(|stored| current(self.era, stored)))
+    }
+
     pub(crate) fn base(&self, synced: &Synced, key: &[u8]) -> Result<Option<Base>> {
         read(self.db, self.era, synced, key)
     }
@@ -156,12 +166,25 @@ impl Writer<'_> {
         stamp: Stamp,
         body: &[u8],
     ) -> Result<()> {
+        self.set_base_under(synced.shape, synced, key, revision, stamp, body)
+    }
+
+    /// `set_base` for contents taken under another shape than today's.
+    pub(crate) fn set_base_under(
+        &self,
+        shape: i64,
+        synced: &Synced,
+        key: &[u8],
+        revision: Revision,
+        stamp: Stamp,
+        body: &[u8],
+    ) -> Result<()> {
         self.db
             .prepare_cached(
                 "INSERT INTO _homing_base(tab, key, rev, stamp, shape, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6)
                  ON CONFLICT(tab, key) DO UPDATE SET rev = ?3, stamp = ?4, shape = ?5, body = ?6",
             )?
-            .execute(params![synced.id, key, stored(self.era, revision), stamp.0, synced.shape, body])?;
+            .execute(params![synced.id, key, stored(self.era, revision), stamp.0, shape, body])?;
         Ok(())
     }
 
@@ -202,8 +225,11 @@ fn contents(body: &[u8]) -> Contents {
 
 /// A value as tag, then length and bytes: compact, and exact.
 pub(crate) fn put_value(out: &mut Vec<u8>, value: &Value) {
-    out.extend(Key(vec![value.clone()]).encode().len().to_le_bytes()[..4].iter());
-    out.extend(Key(vec![value.clone()]).encode());
+    let start = out.len();
+    out.extend([0; 4]);
+    key::put(out, value);
+    let length = (out.len() - start - 4) as u32;
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
 pub(crate) fn take_value(bytes: &mut &[u8]) -> Option<Value> {

@@ -86,7 +86,7 @@ pub(crate) fn connect(path: &Path, manners: Manners) -> Result<Connection> {
     };
     db.execute_batch(&format!(
         "PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = OFF; PRAGMA recursive_triggers = OFF;
-         PRAGMA wal_autocheckpoint = 0; PRAGMA mmap_size = 0; PRAGMA cache_size = -4000; PRAGMA temp_store = MEMORY;"
+         PRAGMA wal_autocheckpoint = 0; PRAGMA mmap_size = 0; PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY;"
     ))?;
     if db.is_readonly("main")? {
         return Err(read_only(path));
@@ -103,10 +103,15 @@ fn inspect(path: &Path) -> Result<()> {
             "check the path in the config",
         ),
         Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => fault(
+            ReasonCode::DatabaseMissing,
+            format!("{} is not there", path.display()),
+            "Homing never makes a database: start the app once, or check the path in the config",
+        ),
         Err(error) => fault(
             ReasonCode::DatabaseMissing,
-            format!("{} cannot be opened: {error}", path.display()),
-            "Homing never makes a database: start the app once, or check the path in the config",
+            format!("{} cannot be reached: {error}", path.display()),
+            "let the agent's user into the folder, or check the path in the config",
         ),
     }
 }

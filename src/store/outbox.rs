@@ -147,15 +147,18 @@ impl Writer<'_> {
             return Ok(());
         }
         let newest: i64 = self.db.query_row("SELECT coalesce(max(seq), 0) FROM _homing_log", [], |row| row.get(0))?;
-        let spent = std::mem::take(&mut self.outbox.spent);
-        let mut remove = self.db.prepare_cached("DELETE FROM _homing_log WHERE seq = ?")?;
-        for seq in spent.iter().chain(seqs) {
-            if *seq < newest {
-                remove.execute([seq])?;
-            } else {
-                self.db.execute("UPDATE _homing_log SET tab = 0, op = 0, k0 = NULL WHERE seq = ?", [seq])?;
-                self.outbox.spent.push(*seq);
-            }
+        let mut places = std::mem::take(&mut self.outbox.spent);
+        places.extend(seqs);
+        places.sort_unstable();
+        places.dedup();
+        let mut remove = self.db.prepare_cached("DELETE FROM _homing_log WHERE seq BETWEEN ? AND ?")?;
+        let older = &places[..places.partition_point(|seq| *seq < newest)];
+        for run in older.chunk_by(|seq, next| seq + 1 == *next) {
+            remove.execute([run[0], run[run.len() - 1]])?;
+        }
+        for seq in &places[older.len()..] {
+            self.db.execute("UPDATE _homing_log SET tab = 0, op = 0, k0 = NULL WHERE seq = ?", [seq])?;
+            self.outbox.spent.push(*seq);
         }
         for seq in seqs {
             self.outbox.lists.values_mut().for_each(|list| list.remove(*seq));

@@ -17,10 +17,16 @@ pub struct Counts {
     /// Rows not yet at the remote, without those set aside. Past 20,000 log entries it
     /// counts entries, which is more than rows where rows were written repeatedly.
     pub pending: u64,
+    /// Of these: refused before and tried again later, or waiting for a parent.
+    pub held: u64,
     pub set_aside: u64,
+    /// Why, when it is the same for all that is set aside.
+    pub set_aside_for: Option<ReasonCode>,
     /// Conflicts that wait for a person.
     pub conflicts: u64,
     pub parked: u64,
+    /// Of those, deletions that wait for a person's consent.
+    pub held_deletions: u64,
     /// When the oldest unsent write was made, milliseconds since 1970.
     pub oldest: Option<i64>,
 }
@@ -45,12 +51,20 @@ impl Store {
             db.query_row("SELECT (SELECT at FROM _homing_log WHERE tab <> 0 ORDER BY seq LIMIT 1)", [], |row| {
                 row.get(0)
             })?;
+        let held = count("SELECT count(*) FROM _homing_aside WHERE state <> 'set_aside'")?;
+        let (first, last): (Option<String>, Option<String>) =
+            db.query_row("SELECT min(code), max(code) FROM _homing_aside WHERE state = 'set_aside'", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
         let waiting: Option<i64> = db.query_row("SELECT min(since) FROM _homing_aside", [], |row| row.get(0))?;
         Ok(Counts {
-            pending: logged + count("SELECT count(*) FROM _homing_aside WHERE state <> 'set_aside'")?,
+            pending: logged + held,
+            held,
             set_aside: count("SELECT count(*) FROM _homing_aside WHERE state = 'set_aside'")?,
+            set_aside_for: first.filter(|first| last.as_ref() == Some(first)).and_then(|code| ReasonCode::parse(&code)),
             conflicts: count("SELECT count(*) FROM _homing_conflict WHERE settled_by IS NULL")?,
             parked: count("SELECT count(*) FROM _homing_parked")?,
+            held_deletions: count("SELECT count(*) FROM _homing_parked WHERE code = 'mass_deletion'")?,
             oldest: [oldest.map(capture::millis), waiting].into_iter().flatten().min(),
         })
     }

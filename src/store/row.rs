@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use super::Result;
 use super::error::Obstacle;
-use super::table::Synced;
+use super::table::{Synced, insert_sql};
 use crate::model::{Key, Row, Value};
 use crate::sqlite::{ident, value};
 
@@ -27,7 +27,7 @@ impl Found {
 }
 
 pub(crate) fn read(db: &Connection, synced: &Synced, key: &Key) -> Result<Found> {
-    let mut statement = db.prepare_cached(&format!("{} WHERE {}", synced.select, synced.key_is))?;
+    let mut statement = db.prepare_cached(&synced.read_sql)?;
     let mut rows = statement.query(params_from_iter(&key.0))?;
     let mut found = Found::Nothing;
     while let Some(row) = rows.next()? {
@@ -45,10 +45,11 @@ pub(crate) fn read(db: &Connection, synced: &Synced, key: &Key) -> Result<Found>
 
 /// Inserts a row with these columns; the others get their defaults.
 pub(crate) fn insert(db: &Connection, synced: &Synced, columns: &[usize], row: &Row) -> Result<Option<Obstacle>> {
-    let names: Vec<String> = columns.iter().map(|at| ident(&synced.columns[*at])).collect();
-    let marks: Vec<String> = (1..=columns.len()).map(|at| format!("?{at}")).collect();
-    let sql = format!("INSERT INTO {}({}) VALUES({})", ident(synced.name()), names.join(", "), marks.join(", "));
-    execute(db, &sql, columns.iter().map(|at| &row[*at]))
+    if columns.len() == synced.columns.len() {
+        return execute(db, &synced.insert_sql, row.iter());
+    }
+    let names: Vec<&String> = columns.iter().map(|at| &synced.columns[*at]).collect();
+    execute(db, &insert_sql(synced.name(), &names), columns.iter().map(|at| &row[*at]))
 }
 
 /// `insert`, under a given rowid where the table has one to give.
@@ -112,8 +113,7 @@ pub(crate) fn update(
 }
 
 pub(crate) fn delete(db: &Connection, synced: &Synced, key: &Key) -> Result<Option<Obstacle>> {
-    let sql = format!("DELETE FROM {} WHERE {}", ident(synced.name()), synced.key_is);
-    execute(db, &sql, key.0.iter())
+    execute(db, &synced.delete_sql, key.0.iter())
 }
 
 fn execute<'a>(db: &Connection, sql: &str, values: impl Iterator<Item = &'a Value>) -> Result<Option<Obstacle>> {

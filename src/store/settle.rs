@@ -57,12 +57,13 @@ impl Store {
         let settled = self.write(|writer| {
             let mut settled = Settled::default();
             let manner = Manner { judge, now, company: &company, caught_up: false, parked: false };
+            let mut spent = Vec::new();
             for (row, outcome) in flight.rows[from..to].iter().zip(&outcomes[from..to]) {
                 let tables = writer.tables;
                 let Some(synced) = tables.get(&row.tab) else { continue };
                 match outcome {
                     Outcome::Applied(revision) => {
-                        writer.acknowledge(synced, row, *revision)?;
+                        writer.acknowledge(synced, row, *revision, &mut spent)?;
                         settled.applied += 1;
                     }
                     Outcome::Conflict { kind, remote, others, .. } => {
@@ -77,6 +78,7 @@ impl Store {
                     }
                 }
             }
+            writer.drop_entries(&spent)?;
             if settled.applied > 0 {
                 writer.wake_children()?;
             }
@@ -122,20 +124,17 @@ pub(super) struct Met<'a> {
 impl Writer<'_> {
     /// The remote has it: the base becomes what was sent, and the log forgets just what
     /// was read for it. An edit made since is a difference from the new base.
-    fn acknowledge(&mut self, synced: &Synced, row: &FlightRow, revision: Revision) -> Result<()> {
+    fn acknowledge(&self, synced: &Synced, row: &FlightRow, revision: Revision, spent: &mut Vec<i64>) -> Result<()> {
         let key = row.key.encode();
-        let known = self.base(synced, &key)?;
-        if known.as_ref().is_none_or(|known| known.revision < revision) {
+        let known = self.base_revision(synced, &key)?;
+        if known.is_none_or(|known| known < revision) {
             match row.operation {
                 Operation::Delete => self.drop_base(synced, &key)?,
-                _ => {
-                    let under = Synced { shape: row.shape, ..synced.clone() };
-                    self.set_base(&under, &key, revision, row.stamp, &row.base)?;
-                }
+                _ => self.set_base_under(row.shape, synced, &key, revision, row.stamp, &row.base)?,
             }
         }
-        self.clear_aside(synced, &key)?;
-        self.drop_entries(&row.seqs)
+        spent.extend(&row.seqs);
+        self.clear_aside(synced, &key)
     }
 
     fn conflict(&mut self, kind: ConflictKind, met: Met, manner: Manner, settled: &mut Settled) -> Result<()> {

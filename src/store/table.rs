@@ -28,6 +28,11 @@ pub struct Synced {
     /// `"a" IS ?1 AND …`, exact to the byte.
     pub(crate) key_is: String,
     pub(crate) select: String,
+    /// Statements for one row, by its key: made once, not for each row.
+    pub(crate) read_sql: String,
+    pub(crate) delete_sql: String,
+    /// With all columns.
+    pub(crate) insert_sql: String,
 }
 
 impl Synced {
@@ -35,6 +40,9 @@ impl Synced {
         let columns: Arc<[String]> = table.column_names().into();
         let key_is = key_is(&table);
         let select = format!("SELECT {} FROM {}", idents(&columns), ident(&table.name));
+        let read_sql = format!("{select} WHERE {key_is}");
+        let delete_sql = format!("DELETE FROM {} WHERE {key_is}", ident(&table.name));
+        let insert_sql = insert_sql(&table.name, &columns);
         let defaults = table.columns.iter().map(|column| default(db, column)).collect();
         Synced {
             id,
@@ -44,6 +52,9 @@ impl Synced {
             defaults,
             key_is,
             select,
+            read_sql,
+            delete_sql,
+            insert_sql,
             columns,
             table,
             rule,
@@ -58,6 +69,11 @@ impl Synced {
     pub(crate) fn key_of(&self, row: &Row) -> Key {
         Key(self.key_at.iter().map(|at| row[*at].clone()).collect())
     }
+}
+
+/// Inserts one row with these columns.
+pub(crate) fn insert_sql<S: AsRef<str>>(table: &str, columns: &[S]) -> String {
+    format!("INSERT INTO {}({}) VALUES({})", ident(table), idents(columns), vec!["?"; columns.len()].join(", "))
 }
 
 /// Equality that is identity: `IS` for NULLs; where a collation or a missing affinity

@@ -180,7 +180,7 @@ fn events_name_the_tables_and_keys_that_changed_here() {
     let (_, events) = client.subscribe(&[Topic::Changed, Topic::Cycle]).unwrap();
     let (sender, heard) = std::sync::mpsc::channel();
     std::thread::spawn(move || events.for_each(|event| drop(sender.send(event))));
-    let mut next = |topic: Topic| {
+    let next = |topic: Topic| {
         let deadline = Instant::now() + LONG;
         loop {
             let event = heard.recv_timeout(deadline.saturating_duration_since(Instant::now())).unwrap().unwrap();

@@ -39,6 +39,9 @@ pub fn unreachable(host: &str, error: &reqwest::Error) -> Fault {
         let text = format!("something that does not speak HTTP answered for {host}");
         return network(ReasonCode::OfflineNotTheHub, text, "check the port and the scheme in `url`");
     }
+    if find::<hyper::Error>(error).is_some_and(hyper::Error::is_incomplete_message) {
+        return network(ReasonCode::OfflineHubDown, format!("the connection to {host} was cut"), RETRIED);
+    }
     match find::<std::io::Error>(error).map(std::io::Error::kind) {
         Some(ErrorKind::ConnectionRefused) => network(
             ReasonCode::OfflineHubDown,
@@ -137,8 +140,9 @@ pub fn refused(host: &str, status: StatusCode, told: &RefusalBody, retry_after: 
                 "token_revoked" => (ReasonCode::AuthRevoked, "says that the token was revoked"),
                 _ => (ReasonCode::AuthRefused, "refused the token"),
             };
-            let usual = "put a new token where the config says (`token_file`, `token_command` or `token_env`)";
-            fault(FaultKind::SignedOut, code, format!("{host} {what} ({said})"), usual)
+            let next = "put a new token where the config says: `token_file`, `token_command` or `token_env`";
+            let text = format!("{host} {what} ({said}); {KEPT}");
+            RemoteError::Fault(Fault { retry_after, ..Fault::new(FaultKind::SignedOut, code, text, next) })
         }
         (403, _) => fault(
             FaultKind::Permission,
