@@ -171,8 +171,8 @@ impl Device {
         self.clock.skew.store(0, Ordering::Relaxed);
     }
 
-    pub(super) fn has_step(&self) -> bool {
-        self.next.is_some()
+    pub(super) fn next_step(&self) -> Option<Step> {
+        self.next
     }
 
     pub(super) fn describe(&self) -> String {

@@ -1,8 +1,9 @@
 //! What a file holds, read through plain SQL.
 //!
 //! A `Sight` remembers its last look and looks again only when SQLite says that the
-//! file changed since, so that every step can be checked. Where the app stays open its
-//! connection is the one that looks; else a file is opened for the look and closed.
+//! file changed since, so that every step can be checked. Its connection is the app's.
+//! Where an app does not stay open, it is closed whenever the agent opens or closes the
+//! file: then the agent is the last to leave, and folds it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -68,8 +69,9 @@ impl Sight {
         if let (Some(last), false) = (&self.last, touched) {
             return Ok(last.clone());
         }
+        let stayed = self.db.is_some();
         let version = self.with(data_version)?;
-        if let (Some(last), true) = (&self.last, self.stays && version == self.version) {
+        if let (Some(last), true) = (&self.last, stayed && version == self.version) {
             return Ok(last.clone());
         }
         let look = Arc::new(self.with(read)?);
@@ -89,6 +91,13 @@ impl Sight {
         self.with(|db| Ok(work(db)))
     }
 
+    /// The app leaves the file to the agent, unless it stays.
+    pub(super) fn leave(&mut self) {
+        if !self.stays {
+            self.db = None;
+        }
+    }
+
     /// Lets go of the file, which is about to be replaced.
     pub(super) fn close(&mut self) {
         self.db = None;
@@ -102,9 +111,7 @@ impl Sight {
         }
         let db = open(&self.path).map_err(told)?;
         let done = work(&db).map_err(told);
-        if self.stays {
-            self.db = Some(db);
-        }
+        self.db = Some(db);
         done
     }
 }
@@ -186,7 +193,10 @@ fn ledger(db: &Connection, look: &mut Look) -> rusqlite::Result<()> {
             db.prepare_cached(&format!("SELECT count(*) FROM {table} {only}"))?.query_row([], |row| row.get(0))?;
         look.left.push((table, count));
     }
-    let mut statement = db.prepare_cached("SELECT DISTINCT code FROM _homing_aside WHERE state = 'set_aside'")?;
+    let mut statement = db.prepare_cached(
+        "SELECT code FROM _homing_aside WHERE state = 'set_aside'
+         UNION SELECT code FROM _homing_parked WHERE code = 'mass_deletion'",
+    )?;
     look.asks = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     Ok(())
 }

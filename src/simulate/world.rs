@@ -247,6 +247,9 @@ impl World {
             let now = self.now;
             let before = self.looks[at].clone();
             let snapshots = self.far().snapshots;
+            if matches!(self.devices[at].next_step(), Some(session::Step::Begin | session::Step::End)) {
+                self.sights[at].leave();
+            }
             let Some((step, fault)) = self.devices[at].drive(now) else { break };
             self.say(|| format!("device {at}: {step:?} {}", fault.clone().unwrap_or_default()));
             self.bite(at)?;
@@ -545,7 +548,7 @@ impl World {
     /// Lets everybody finish what they are at.
     fn run_out(&mut self, steps: &mut usize) -> Result<(), String> {
         for at in 0..self.devices.len() {
-            while self.devices[at].has_step() {
+            while self.devices[at].next_step().is_some() {
                 self.drive(at, 1)?;
                 *steps += 1;
                 if *steps > HEAL_STEPS {

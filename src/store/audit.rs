@@ -33,8 +33,13 @@ enum Place {
     Bases(Vec<u8>),
 }
 
-/// Where to go on, and what was found to differ.
-type Stretch = (Option<Place>, Vec<(LogOp, Key)>);
+/// What was seen between two places.
+struct Stretch {
+    /// `None`: the table is done.
+    next: Option<Place>,
+    looked: usize,
+    differing: Vec<(LogOp, Key)>,
+}
 
 impl Store {
     /// Whether rows are to be compared one by one: after something that triggers cannot
@@ -47,34 +52,38 @@ impl Store {
         })
     }
 
-    /// Compares the next `rows_max` rows. True when all is done.
+    /// Compares the next `rows_max` rows or so. True when all is done.
     pub fn audit(&mut self, auditing: &mut Auditing, now: i64, rows_max: usize) -> Result<bool> {
-        let tables = auditing.tables.get_or_insert_with(|| self.tables.keys().rev().copied().collect());
-        let Some(tab) = tables.last().copied() else {
-            self.write(|writer| Ok(meta::set(writer.db, "audit", now.to_string())?))?;
-            return Ok(true);
-        };
-        let synced = self.tables[&tab].clone();
-        let (place, differing) = match &auditing.place {
-            Place::Start => self.audit_rows(&synced, None, rows_max)?,
-            Place::Rows(after) => self.audit_rows(&synced, Some(after), rows_max)?,
-            Place::Bases(after) => self.audit_bases(&synced, after, rows_max)?,
-        };
-        match place {
-            Some(place) => auditing.place = place,
-            None => {
-                tables.pop();
-                auditing.place = Place::Start;
-            }
-        }
-        auditing.found += differing.len() as u64;
-        if !differing.is_empty() {
-            self.write(|writer| {
-                for (op, key) in &differing {
-                    writer.note_row(tab, *op, now, key)?;
+        let mut looked = 0;
+        while looked < rows_max {
+            let tables = auditing.tables.get_or_insert_with(|| self.tables.keys().rev().copied().collect());
+            let Some(tab) = tables.last().copied() else {
+                self.write(|writer| Ok(meta::set(writer.db, "audit", now.to_string())?))?;
+                return Ok(true);
+            };
+            let synced = self.tables[&tab].clone();
+            let stretch = match &auditing.place {
+                Place::Start => self.audit_rows(&synced, None, rows_max)?,
+                Place::Rows(after) => self.audit_rows(&synced, Some(after), rows_max)?,
+                Place::Bases(after) => self.audit_bases(&synced, after, rows_max)?,
+            };
+            match stretch.next {
+                Some(place) => auditing.place = place,
+                None => {
+                    tables.pop();
+                    auditing.place = Place::Start;
                 }
-                Ok(())
-            })?;
+            }
+            looked += stretch.looked;
+            auditing.found += stretch.differing.len() as u64;
+            if !stretch.differing.is_empty() {
+                self.write(|writer| {
+                    for (op, key) in &stretch.differing {
+                        writer.note_row(tab, *op, now, key)?;
+                    }
+                    Ok(())
+                })?;
+            }
         }
         Ok(false)
     }
@@ -109,7 +118,7 @@ impl Store {
             Some(last) if count == rows_max => Place::Rows(last),
             _ => Place::Bases(Vec::new()),
         };
-        Ok((Some(place), differing))
+        Ok(Stretch { next: Some(place), looked: count, differing })
     }
 
     fn audit_bases(&self, synced: &Synced, after: &[u8], rows_max: usize) -> Result<Stretch> {
@@ -127,7 +136,7 @@ impl Store {
         }
         transaction.finish()?;
         let place = if keys.len() == rows_max { keys.last().map(|last| Place::Bases(last.clone())) } else { None };
-        Ok((place, differing))
+        Ok(Stretch { next: place, looked: keys.len(), differing })
     }
 
     /// True when the table has any row the audit would look at.
