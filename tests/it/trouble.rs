@@ -44,8 +44,7 @@ fn told(device: &Device, state: &str, code: &str, exit: i32) -> String {
         let said = status["reason"][part].as_str().unwrap();
         assert!(!said.is_empty() && sync.out.contains(said), "{said} in {sync:?}");
     }
-    let text = device.homing(&["status"]).out;
-    text
+    device.homing(&["status"]).out
 }
 
 #[test]

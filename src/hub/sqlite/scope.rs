@@ -7,9 +7,9 @@ use std::sync::Arc;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::schema::Schema;
+use super::schema::{Schema, Shape};
 use super::writing::Writing;
-use super::{device, digest, hello, layout, look, outside, prune, pull, push};
+use super::{device, digest, hello, layout, look, outside, prune, pull, push, tables};
 use crate::hub::error::Result;
 use crate::hub::settings::Settings;
 use crate::hub::store::{Store, Who};
@@ -102,6 +102,15 @@ impl Scope {
             layout::set(&self.db, "epoch", &epoch)?;
             self.epoch = epoch;
         }
+        Ok(())
+    }
+
+    /// Compares a table with what is known of it, row by row: finds what was written past
+    /// the triggers.
+    pub(super) fn audit(&mut self, shape: &Shape, now: i64) -> Result<()> {
+        let writing = Writing::begin(&self.db, now)?;
+        tables::compare(&writing, shape, Some(&shape.names))?;
+        self.head = Revision(writing.commit()?);
         Ok(())
     }
 

@@ -141,7 +141,7 @@ fn still_hashed(shape: &Shape, old: &[String]) -> bool {
 
 /// Finds every row that differs from its entry. Rows are hashed over the columns they
 /// were hashed over before; where those are gone, every row counts as changed.
-fn compare(writing: &Writing, shape: &Shape, old: Option<&Vec<String>>) -> Result<()> {
+pub(super) fn compare(writing: &Writing, shape: &Shape, old: Option<&Vec<String>>) -> Result<()> {
     let before: Option<Vec<usize>> =
         old.and_then(|names| names.iter().map(|name| shape.table.position(name)).collect());
     let same = before.as_ref().is_some_and(|at| at.iter().copied().eq(0..shape.names.len()));

@@ -18,7 +18,7 @@ pub use hub::Hub;
 pub use road::{Mode, Road, http};
 
 /// Longer than anything takes on the busiest machine.
-pub const LONG: Duration = Duration::from_secs(20);
+pub const LONG: Duration = Duration::from_secs(60);
 
 /// Looks at something that sends no events, such as a file's rows, until it is so.
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {

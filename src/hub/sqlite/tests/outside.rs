@@ -128,3 +128,47 @@ fn looking_around_hears_of_an_sql_client() {
     assert_eq!(rig.scope.look_around(NOW).unwrap(), Revision(1));
     assert_eq!(rig.scope.look_around(NOW).unwrap(), Revision(1));
 }
+
+#[test]
+fn a_row_taken_out_past_the_triggers_is_a_deletion_to_whoever_writes_it_next() {
+    let mut rig = Rig::new(NOTES);
+    let mut ada = rig.device("a");
+    ada.put("notes", "id", "x", 0, &[("id", v("x")), ("body", v("1"))]);
+    ada.put("notes", "id", "y", 0, &[("id", v("y")), ("body", v("2"))]);
+    ada.push(&mut rig);
+    past_the_triggers(&rig, "DELETE FROM notes");
+    ada.put("notes", "id", "x", 1, &[("body", v("mine"))]);
+    ada.put("notes", "id", "y", 2, &[("id", v("y")), ("body", v("mine"))]);
+    assert_eq!(ada.told(&mut rig), ["moved_on", "moved_on"]);
+    assert_eq!(rows(&rig.pull("b", Some("l.epoch-1.0"))), ["-notes [\"x\"]", "-notes [\"y\"]"]);
+}
+
+#[test]
+fn what_was_written_past_the_triggers_is_found_when_somebody_compares() {
+    let mut rig = Rig::new(NOTES);
+    rig.sql("INSERT INTO notes VALUES ('same', '1'), ('changed', '2'), ('gone', '3')");
+    let page = rig.pull("a", Some("l.epoch-1.0"));
+    past_the_triggers(
+        &rig,
+        "UPDATE notes SET body = '2!' WHERE id = 'changed'; DELETE FROM notes WHERE id = 'gone';
+         INSERT INTO notes VALUES ('fresh', '4')",
+    );
+    assert_eq!(rows(&rig.pull("a", Some(&page.cursor))), [""; 0]);
+    let request = crate::protocol::DigestRequest {
+        protocol: VERSION,
+        table: "notes".into(),
+        columns: vec!["id".into(), "body".into()],
+        after: Some(String::new()),
+        rows_max: 10,
+    };
+    assert_eq!(rig.scope.digest(&request, NOW).unwrap().entries.len(), 3);
+    let mut found = rows(&rig.pull("a", Some(&page.cursor)));
+    found.sort();
+    assert_eq!(found, ["-notes [\"gone\"]", "notes [\"changed\",\"2!\"]", "notes [\"fresh\",\"4\"]"]);
+}
+
+fn past_the_triggers(rig: &Rig, sql: &str) {
+    let db = Connection::open(&rig.path).unwrap();
+    db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
+    db.execute_batch(sql).unwrap();
+}
