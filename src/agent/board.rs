@@ -95,6 +95,14 @@ impl Face {
                 format!("{} changes wait, more than `pending_rows_max` expects; nothing is lost", counts.pending),
                 "see that the remote can be reached: `homing status`, `homing history`".to_owned(),
             ),
+            counts if counts.held_deletions > 0 => reason(
+                ReasonCode::MassDeletion,
+                format!(
+                    "{} rows were deleted at the remote at once; they stay here until you agree",
+                    counts.held_deletions
+                ),
+                format!("`homing queue retry {name} --all` lets them go; to keep them, write to them"),
+            ),
             counts if counts.set_aside > 0 => reason(
                 ReasonCode::RowRefused,
                 format!("{} changes are set aside and wait for a person", counts.set_aside),

@@ -13,7 +13,7 @@ use crate::model::settings::Replica;
 use crate::model::status::{
     ConflictEntry, Explanation, ExplanationLine, PlanBatch, PlanChange, PlanReport, QueueEntry, TableCheck,
 };
-use crate::model::{Fault, FaultKind, Key, ReasonCode, RemoteRow};
+use crate::model::{Fault, FaultKind, Key, ReasonCode, RemoteRow, Value};
 use crate::remote::{self, Remote, RemoteError};
 use crate::store::report::Counts;
 use crate::store::{Now, Store, Synced};
@@ -51,17 +51,21 @@ impl Inquiry {
     }
 
     pub fn retry(mut self, table: Option<&str>, key: Option<&str>) -> Result<u64, Fault> {
-        if let Some(table) = table {
-            self.table(table)?;
-        }
-        self.store.retry(table, key.map(Key::parse).as_ref())
+        let key = match table {
+            Some(table) => {
+                let synced = self.table(table)?;
+                key.map(|typed| Self::key(synced, typed))
+            }
+            None => None,
+        };
+        self.store.retry(table, key.as_ref())
     }
 
     /// Gives up one row's unsent change: the remote's version stands, ours is kept in
     /// the ledger.
     pub fn discard(mut self, table: &str, key: &str) -> Result<u64, Fault> {
         let synced = self.table(table)?.clone();
-        let key = Key::parse(key);
+        let key = Self::key(&synced, key);
         let remembered = told(self.remote()?.row(synced.name(), &key))?;
         let theirs = remembered.row.map(|(revision, stamp, device, columns, row)| RemoteRow {
             table: synced.name().to_owned(),
@@ -82,8 +86,8 @@ impl Inquiry {
     }
 
     pub fn explain(self, table: &str, key: &str) -> Result<Explanation, Fault> {
-        let key = Key::parse(key);
         let synced = self.table(table)?.clone();
+        let key = Self::key(&synced, key);
         let (verdict, mut lines) = self.store.explain(&synced, &key)?;
         match self.remote().and_then(|mut remote| told(remote.row(synced.name(), &key))) {
             Ok(remembered) => lines.extend(remote_lines(&remembered)),
@@ -196,6 +200,18 @@ impl Inquiry {
         }
         differing.extend(here.into_keys().map(|key| (key, "missing_there")));
         Ok(differing.into_iter().filter_map(|(key, what)| Key::decode(&key).map(|key| (key, what))).collect())
+    }
+
+    /// A key as a person types it. A bare value is text where the key's column says so:
+    /// `3` names the row `'3'` of a table with text keys.
+    fn key(synced: &Synced, typed: &str) -> Key {
+        let first = synced.table.key.first().and_then(|name| synced.table.position(name));
+        let declared = first.map(|at| synced.table.columns[at].declared.to_ascii_uppercase()).unwrap_or_default();
+        let is_text = ["CHAR", "CLOB", "TEXT"].iter().any(|word| declared.contains(word));
+        match Key::parse(typed) {
+            key if typed.trim_start().starts_with('[') || !is_text => key,
+            _ => Key(vec![Value::Text(typed.to_owned())]),
+        }
     }
 
     fn table(&self, name: &str) -> Result<&Synced, Fault> {

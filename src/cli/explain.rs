@@ -5,7 +5,6 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::words;
 use crate::ipc::method;
-use crate::model::Key;
 use crate::model::status::Explanation;
 use crate::model::text::printable;
 
@@ -19,8 +18,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
-    let key = Key::parse(&args.key).to_text();
-    let request = method::RowExplain { replica: args.name, table: args.table, key };
+    let request = method::RowExplain { replica: args.name, table: args.table, key: args.key };
     let explanation: Explanation = context.connect()?.call(request)?;
     context.show(&explanation, |explanation| render(explanation, &context.paint, now()))?;
     Ok(Exit::Done)

@@ -9,10 +9,10 @@ use super::table::Table;
 use super::words;
 use crate::ipc::answer::{Count, Queue};
 use crate::ipc::method;
-use crate::model::Key;
 use crate::model::settings::Priority;
 use crate::model::status::QueueEntry;
 use crate::model::text::printable;
+use crate::model::{Key, Value};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -81,15 +81,13 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
                     "name a table, a table and a key, or say --all",
                 ));
             }
-            let key = key.map(|key| Key::parse(&key).to_text());
             let count: Count = context.connect()?.call(method::QueueRetry { replica: name, table, key, all })?;
             context.show_as(COUNT, &count, |count| {
                 format!("{} will be sent again\n", words::count(count.changes, "change"))
             })?;
         }
         Command::Discard(row) => {
-            let key = Key::parse(&row.key).to_text();
-            let request = method::QueueDiscard { replica: row.name, table: row.table, key };
+            let request = method::QueueDiscard { replica: row.name, table: row.table, key: row.key };
             let count: Count = context.connect()?.call(request)?;
             context.show_as(COUNT, &count, |count| {
                 format!("{} given up; what it said is in the ledger\n", words::count(count.changes, "change"))
@@ -100,16 +98,17 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 }
 
 fn show(row: Row, context: &Context) -> Result<(), Failure> {
-    let key = Key::parse(&row.key).to_text();
+    // A bare value may be meant as text: only the table knows.
+    let typed = [Key::parse(&row.key), Key(vec![Value::Text(row.key.clone())])].map(|key| key.to_text());
     let request =
         method::QueueList { replica: Some(row.name.clone()), table: Some(row.table.clone()), limit: Some(SHOW_MAX) };
     let mut queue: Queue = context.connect()?.call(request)?;
-    queue.changes.retain(|change| change.key == key);
+    queue.changes.retain(|change| typed.contains(&change.key));
     queue.more = false;
     let Some(change) = queue.changes.first() else {
         return Err(Failure::new(
             Exit::Failed,
-            format!("nothing is queued for {} {}", printable(&row.table), printable(&key)),
+            format!("nothing is queued for {} {}", printable(&row.table), printable(&row.key)),
             format!("`homing explain {} {} '{}'` tells the life of the row", row.name, row.table, row.key),
         ));
     };

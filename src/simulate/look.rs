@@ -186,7 +186,10 @@ fn ledger(db: &Connection, look: &mut Look) -> rusqlite::Result<()> {
             db.prepare_cached(&format!("SELECT count(*) FROM {table} {only}"))?.query_row([], |row| row.get(0))?;
         look.left.push((table, count));
     }
-    let mut statement = db.prepare_cached("SELECT DISTINCT code FROM _homing_aside WHERE state = 'set_aside'")?;
+    let mut statement = db.prepare_cached(
+        "SELECT code FROM _homing_aside WHERE state = 'set_aside'
+         UNION SELECT code FROM _homing_parked WHERE code = 'mass_deletion'",
+    )?;
     look.asks = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     Ok(())
 }

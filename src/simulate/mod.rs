@@ -125,7 +125,7 @@ struct One {
 const REPEATED: u64 = 16;
 
 fn repeated(mut first: One, seed: u64, options: &Options, folder: &Path) -> One {
-    if first.failure.is_none() && seed % REPEATED == 0 && !options.verbose {
+    if first.failure.is_none() && seed.is_multiple_of(REPEATED) && !options.verbose {
         let second = one(seed, options, folder);
         if second.trace != first.trace {
             let text = "the same seed ran in two ways: something in it depends on more than the seed".to_owned();

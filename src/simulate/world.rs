@@ -515,9 +515,11 @@ impl World {
         self.see_hub()?;
         self.devices.iter_mut().for_each(Device::heal);
         self.say(|| "everything heals".to_owned());
+        let mut steps = 0;
+        self.run_out(&mut steps)?;
         for at in 0..self.devices.len() {
             if self.unseen[at] {
-                // The daily audit comes round.
+                // The daily audit comes round; one under way may have passed the row already.
                 let due = "UPDATE _homing_meta SET value = 'due' WHERE name = 'audit'";
                 let _ = self.sights[at].write(|db| db.execute(due, []))?;
                 let now = self.now;
@@ -540,22 +542,28 @@ impl World {
         Ok(())
     }
 
+    /// Lets everybody finish what they are at.
+    fn run_out(&mut self, steps: &mut usize) -> Result<(), String> {
+        for at in 0..self.devices.len() {
+            while self.devices[at].has_step() {
+                self.drive(at, 1)?;
+                *steps += 1;
+                if *steps > HEAL_STEPS {
+                    let view = self.devices[at].describe();
+                    return Err(format!("promise 5: still busy after {steps} steps: {view}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Lets everybody do what they have to, until all are equal and stay so.
     fn quiet_down(&mut self) -> Result<(), String> {
         let until = self.now + HEAL_MAX;
         let mut steps = 0;
         let mut still_since = None;
         loop {
-            for at in 0..self.devices.len() {
-                while self.devices[at].has_step() {
-                    self.drive(at, 1)?;
-                    steps += 1;
-                    if steps > HEAL_STEPS {
-                        let view = self.devices[at].describe();
-                        return Err(format!("promise 5: still busy after {steps} steps: {view}"));
-                    }
-                }
-            }
+            self.run_out(&mut steps)?;
             self.check()?;
             let settled = check::settled(&self.looks, &self.hub_look);
             match settled {

@@ -15,6 +15,9 @@ use super::{Judge, Now, Result, Slice, Store, Writer, base};
 use crate::model::page::{Page, Span};
 use crate::model::{Key, ReasonCode, RemoteRow, Revision, Value};
 
+/// What a held deletion says.
+const CONSENT: &str = "so many rows were deleted at the remote at once that a person is asked before they go here";
+
 /// A page on its way in.
 #[derive(Debug)]
 pub struct Incoming {
@@ -22,8 +25,8 @@ pub struct Incoming {
     /// Places in `page.rows`, in groups that belong together, in the order to apply.
     units: Vec<Vec<usize>>,
     next: usize,
-    /// Rows that a snapshot did not bring although they were there once: table, key.
-    forgotten: Vec<RemoteRow>,
+    /// Tables of which so much was deleted at the remote that a person is asked first.
+    held: HashSet<i64>,
     company: HashSet<(i64, Key)>,
 }
 
@@ -58,7 +61,7 @@ impl Incoming {
 impl Store {
     /// Orders a page for applying: parents before children, deletes after and in
     /// reverse.
-    pub fn receive(&self, page: Page, judge: &dyn Judge) -> Result<Incoming> {
+    pub fn receive(&self, mut page: Page, judge: &dyn Judge) -> Result<Incoming> {
         let mut company = HashSet::new();
         for row in page.rows.iter().filter(|row| row.row.is_some()) {
             if let Some(synced) = self.find(&row.table) {
@@ -66,8 +69,10 @@ impl Store {
             }
         }
         let forgotten = self.forgotten(&page)?;
+        page.rows.extend(forgotten);
+        let held = self.mass_deletions_there(&page)?;
         let units = self.units(&page, judge);
-        Ok(Incoming { page, units, next: 0, forgotten, company })
+        Ok(Incoming { page, units, next: 0, held, company })
     }
 
     /// Applies the next slice of a page.
@@ -83,12 +88,6 @@ impl Store {
             let mut tally = Tally { applied: &mut applied, blocked: Vec::new() };
             let newest = if fires { Some(writer.newest()?) } else { None };
             let next = writer.take_units(incoming, slice, manner, &mut tally)?;
-            if next == incoming.units.len() {
-                for row in &incoming.forgotten {
-                    let taken = writer.take(row, manner)?;
-                    tally.count(row, taken);
-                }
-            }
             if let Some(newest) = newest {
                 writer.silence(newest, &tally)?;
             }
@@ -146,6 +145,31 @@ impl Store {
             }
         }
         Ok(out)
+    }
+
+    /// Tables that would lose more of their rows by this page, with what waits for consent
+    /// already, than a person should be surprised by.
+    fn mass_deletions_there(&self, page: &Page) -> Result<HashSet<i64>> {
+        let mut deleted: HashMap<i64, i64> = HashMap::new();
+        for row in page.rows.iter().filter(|row| row.row.is_none()) {
+            if let Some(synced) = self.find(&row.table) {
+                *deleted.entry(synced.id).or_default() += 1;
+            }
+        }
+        let limits = &self.replica.limits;
+        let mut held = HashSet::new();
+        for (tab, mut lost) in deleted {
+            let count = |sql: &str| self.db.query_row(sql, [tab], |row| row.get::<_, i64>(0));
+            lost += count("SELECT count(*) FROM _homing_parked WHERE tab = ? AND code = 'mass_deletion'")?;
+            if lost < limits.delete_rows_min as i64 {
+                continue;
+            }
+            let known = count("SELECT count(*) FROM _homing_base WHERE tab = ?")?;
+            if lost as f64 > known as f64 * limits.delete_share_max {
+                held.insert(tab);
+            }
+        }
+        Ok(held)
     }
 
     /// Groups of rows that refer to each other, parents first; then the deletes.
@@ -235,13 +259,28 @@ impl Writer<'_> {
             }
             for at in unit {
                 let row = &incoming.page.rows[*at];
-                let done = self.take(row, manner)?;
+                let done = match self.waits_for_consent(row, &incoming.held)? {
+                    true => Taken::Blocked(ReasonCode::MassDeletion, CONSENT.to_owned()),
+                    false => self.take(row, manner)?,
+                };
                 tally.count(row, done);
             }
             taken += unit.len();
             next += 1;
         }
         Ok(next)
+    }
+
+    /// A deletion among so many that a person is asked first. One that was never here,
+    /// or is gone already, needs nobody's consent.
+    fn waits_for_consent(&self, row: &RemoteRow, held: &HashSet<i64>) -> Result<bool> {
+        if row.row.is_some() || held.is_empty() {
+            return Ok(false);
+        }
+        match self.find(&row.table) {
+            Some(synced) if held.contains(&synced.id) => Ok(self.base(synced, &row.key.encode())?.is_some()),
+            _ => Ok(false),
+        }
     }
 
     fn newest(&self) -> Result<i64> {
@@ -260,7 +299,9 @@ impl Writer<'_> {
     /// What was blocked is tried again until nothing moves, then with its values moved
     /// aside, then parked. What was parked before gets its chance too.
     fn finish_slice(&mut self, tally: Tally, manner: Manner, caught_up: bool) -> Result<()> {
-        let Tally { applied, mut blocked } = tally;
+        let Tally { applied, blocked } = tally;
+        let held = |(_, code, _): &(RemoteRow, ReasonCode, String)| *code == ReasonCode::MassDeletion;
+        let (consent, mut blocked): (Vec<_>, Vec<_>) = blocked.into_iter().partition(held);
         let fresh: HashSet<(String, Key)> =
             blocked.iter().map(|(row, ..)| (row.table.clone(), row.key.clone())).collect();
         if applied.rows > 0 || caught_up {
@@ -281,7 +322,7 @@ impl Writer<'_> {
                 break;
             }
         }
-        for (row, code, text) in blocked {
+        for (row, code, text) in blocked.into_iter().chain(consent) {
             let tables = self.tables;
             if let Some(synced) = tables.values().find(|synced| synced.name().eq_ignore_ascii_case(&row.table)) {
                 self.park(synced, &row, code, &text, manner.now.millis)?;
@@ -396,5 +437,93 @@ impl Links {
         let (a, b) = (self.root(a), self.root(b));
         let (low, high) = (a.min(b), a.max(b));
         self.0[high] = low;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Stamp;
+    use crate::model::conflict::{Meeting, Resolution};
+    use crate::model::page::Cursor;
+    use crate::model::settings::{Limits, Remote, Replica, Schedule, TableRule, TokenSource};
+    use crate::store::open::Manners;
+
+    struct Nobody;
+
+    impl Judge for Nobody {
+        fn judge(&self, _: &Meeting) -> Resolution {
+            unreachable!("BUG: nothing conflicts here")
+        }
+
+        fn rank(&self, _: &str) -> usize {
+            0
+        }
+    }
+
+    fn page(rows: impl Iterator<Item = (i64, Option<&'static str>)>, head: i64) -> Page {
+        let row = |(at, (number, text)): (usize, (i64, Option<&str>))| RemoteRow {
+            table: "task".into(),
+            key: Key(vec![Value::Integer(number)]),
+            revision: Revision(head + at as i64),
+            stamp: Stamp(head),
+            row: text.map(|text| vec![Value::Integer(number), Value::Text(text.into())]),
+            columns: ["id".to_owned(), "title".to_owned()].into(),
+            device: "other".into(),
+        };
+        Page {
+            rows: rows.enumerate().map(row).collect(),
+            cursor: Cursor("c".into()),
+            head: Revision(head),
+            ..Page::default()
+        }
+    }
+
+    /// Trap 30: a mass deletion is asked about before it is applied.
+    #[test]
+    fn a_mass_deletion_at_the_remote_waits_for_a_person() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.db");
+        let app = rusqlite::Connection::open(&path).unwrap();
+        app.execute_batch("CREATE TABLE task(id INTEGER PRIMARY KEY, title TEXT)").unwrap();
+        let remote = Remote {
+            kind: "homing".into(),
+            url: String::new(),
+            scope: None,
+            token: TokenSource::None,
+            allow_plain_http: false,
+            ca_file: None,
+            proxy: None,
+            timeout: 1,
+        };
+        let replica = Replica {
+            name: "app".into(),
+            database: path,
+            remote,
+            schedule: Schedule::default(),
+            limits: Limits::default(),
+            include: None,
+            exclude: Vec::new(),
+            tables: Default::default(),
+            default_rule: TableRule::default(),
+        };
+        let mut store = Store::open(&replica, "here", Manners::default()).unwrap();
+        store.attach(2_461_000.0).unwrap();
+        let slice = Slice { rows_max: 64, time_max: None };
+        let now = Now { millis: 1, offset: 0 };
+        let take = |store: &mut Store, page| {
+            let mut incoming = store.receive(page, &Nobody).unwrap();
+            while !store.apply(&mut incoming, &Nobody, now, slice).unwrap().done {}
+        };
+        let here = || app.query_row("SELECT count(*) FROM task", [], |row| row.get::<_, i64>(0)).unwrap();
+
+        take(&mut store, page((0..200).map(|number| (number, Some("a"))), 1));
+        take(&mut store, page((0..90).map(|number| (number, None)), 300));
+        assert_eq!(here(), 110, "a deletion of fewer rows than the limit is nobody's question");
+        take(&mut store, page((90..195).map(|number| (number, None)), 400));
+        assert_eq!((here(), store.counts().unwrap().held_deletions), (110, 105));
+        store.retry(Some("task"), None).unwrap();
+        take(&mut store, page(std::iter::empty(), 600));
+        assert_eq!((here(), store.counts().unwrap().parked), (5, 0));
     }
 }

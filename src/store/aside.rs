@@ -124,7 +124,12 @@ impl Store {
                  WHERE (?1 IS NULL OR tab = ?1) AND (?2 IS NULL OR key = ?2)",
                 params![tab, key],
             )?;
-            Ok(count as u64)
+            let consented = writer.db.execute(
+                "UPDATE _homing_parked SET code = 'approved' WHERE code = 'mass_deletion'
+                 AND (?1 IS NULL OR tab = ?1) AND (?2 IS NULL OR key = ?2)",
+                params![tab, key],
+            )?;
+            Ok((count + consented) as u64)
         })
     }
 }

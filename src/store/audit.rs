@@ -33,6 +33,9 @@ enum Place {
     Bases(Vec<u8>),
 }
 
+/// Where to go on, and what was found to differ.
+type Stretch = (Option<Place>, Vec<(LogOp, Key)>);
+
 impl Store {
     /// Whether rows are to be compared one by one: after something that triggers cannot
     /// see, and once a day.
@@ -76,12 +79,7 @@ impl Store {
         Ok(false)
     }
 
-    fn audit_rows(
-        &self,
-        synced: &Synced,
-        after: Option<&Vec<Value>>,
-        rows_max: usize,
-    ) -> Result<(Option<Place>, Vec<(LogOp, Key)>)> {
+    fn audit_rows(&self, synced: &Synced, after: Option<&Vec<Value>>, rows_max: usize) -> Result<Stretch> {
         let walk = Walk::of(synced);
         let transaction = self.db.unchecked_transaction()?;
         let mut differing = Vec::new();
@@ -114,12 +112,7 @@ impl Store {
         Ok((Some(place), differing))
     }
 
-    fn audit_bases(
-        &self,
-        synced: &Synced,
-        after: &[u8],
-        rows_max: usize,
-    ) -> Result<(Option<Place>, Vec<(LogOp, Key)>)> {
+    fn audit_bases(&self, synced: &Synced, after: &[u8], rows_max: usize) -> Result<Stretch> {
         let transaction = self.db.unchecked_transaction()?;
         let keys = transaction
             .prepare_cached("SELECT key FROM _homing_base WHERE tab = ? AND key > ? ORDER BY key LIMIT ?")?

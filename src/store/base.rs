@@ -87,6 +87,14 @@ impl Base {
     }
 }
 
+/// The bytes of a base of which nothing is known but that there may be one: no row is
+/// ever equal to it.
+pub(crate) fn unknown_body(synced: &Synced) -> Vec<u8> {
+    let mut out = vec![HASHES];
+    out.resize(1 + synced.columns.len() * 8, 0);
+    out
+}
+
 /// Compares a row with its base: by bytes and storage class, never by collation.
 pub(crate) fn difference(synced: &Synced, local: Option<&Row>, base: Option<&Base>) -> Difference {
     match (local, base) {

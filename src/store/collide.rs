@@ -107,7 +107,7 @@ impl Writer<'_> {
     ) -> Result<bool> {
         let mut made = false;
         for holder in row::holders(self.db, synced, row)? {
-            if self.base(synced, &holder.encode())?.is_none() {
+            if self.never_there(synced, &holder)? {
                 let note = format!("{} {key} at the remote holds a value that must be unique", synced.name());
                 self.revert(synced, &holder, None, ConflictKind::Unique, &note, manner, settled)?;
                 self.clear_aside(synced, &holder.encode())?;
@@ -178,7 +178,7 @@ impl Writer<'_> {
                     continue;
                 };
                 for child_key in row::keys_where(self.db, child, &foreign.columns, &values, usize::MAX >> 1)? {
-                    if (child.id, &child_key) != (synced.id, key) && self.base(child, &child_key.encode())?.is_none() {
+                    if (child.id, &child_key) != (synced.id, key) && self.never_there(child, &child_key)? {
                         let note = format!("it refers to {} {key}, which could not stay", synced.name());
                         self.revert(child, &child_key, None, ConflictKind::ForeignKey, &note, manner, settled)?;
                         self.clear_aside(child, &child_key.encode())?;

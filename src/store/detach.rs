@@ -17,7 +17,13 @@ impl Store {
             return Err(Fault::new(
                 FaultKind::Interrupted,
                 ReasonCode::Unsent,
-                format!("{waiting} changes of {} are not sent yet; everything was left as it is", self.replica.name),
+                match waiting {
+                    1 => format!("1 change of {} is not sent yet; everything was left as it is", self.replica.name),
+                    _ => format!(
+                        "{waiting} changes of {} are not sent yet; everything was left as it is",
+                        self.replica.name
+                    ),
+                },
                 format!(
                     "run `homing sync {0} --wait` first, or `homing detach {0} --discard` to leave them unsent",
                     self.replica.name

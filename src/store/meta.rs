@@ -3,8 +3,10 @@
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension, ToSql};
 
-use super::{Result, Store, Writer};
-use crate::model::{Cursor, Incarnation, Revision};
+use super::outbox::{Entry, read_entry};
+use super::{Result, Store, Writer, base, row};
+use crate::model::{Cursor, Incarnation, Revision, Stamp};
+use crate::sqlite::capture::LogOp;
 
 pub(crate) fn get<T: FromSql>(db: &Connection, name: &str) -> rusqlite::Result<Option<T>> {
     db.prepare_cached("SELECT value FROM _homing_meta WHERE name = ?")?
@@ -50,7 +52,9 @@ impl Store {
     /// its old name. The batch under way is taken apart; its rows are still in the log.
     pub fn reincarnate(&mut self, incarnation: &Incarnation) -> Result<()> {
         self.outbox.forget();
+        self.outbox.refresh(&self.db)?;
         self.write(|writer| {
+            writer.doubt_new_rows()?;
             set(writer.db, "incarnation", &incarnation.0)?;
             set(writer.db, "batch", 0)?;
             set(writer.db, "audit", "due")?;
@@ -106,6 +110,29 @@ impl Store {
 }
 
 impl Writer<'_> {
+    /// An earlier life may have sent any new row of the log, though this file does not
+    /// know: each counts as once equal there, so that a deletion is not taken for a row
+    /// that never was.
+    fn doubt_new_rows(&mut self) -> Result<()> {
+        let widths = self.widths();
+        let places: Vec<i64> = self.outbox.lists().flat_map(|(_, _, list)| list.iter()).collect();
+        for seq in places {
+            let Some(Entry { tab, key, op, .. }) = read_entry(self.db, &widths, seq)? else { continue };
+            let tables = self.tables;
+            let synced = &tables[&tab];
+            let encoded = key.encode();
+            if op == LogOp::MaybeEvicted as i64 || self.base(synced, &encoded)?.is_some() {
+                continue;
+            }
+            let body = match row::read(self.db, synced, &key)?.row() {
+                Some(row) => base::body(synced, &row),
+                None => base::unknown_body(synced),
+            };
+            self.set_base(synced, &encoded, Revision::NONE, Stamp::default(), &body)?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn set_cursor(&self, cursor: &Cursor) -> Result<()> {
         Ok(set(self.db, "cursor", &cursor.0)?)
     }

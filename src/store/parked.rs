@@ -65,9 +65,11 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Everything parked, as it came.
+    /// Everything parked, as it came, but for what waits for a person's consent.
     pub(crate) fn parked(&self) -> Result<Vec<RemoteRow>> {
-        let mut statement = self.db.prepare_cached("SELECT tab, key, rev, body FROM _homing_parked ORDER BY rev")?;
+        let mut statement = self.db.prepare_cached(
+            "SELECT tab, key, rev, body FROM _homing_parked WHERE code <> 'mass_deletion' ORDER BY rev",
+        )?;
         let mut rows = statement.query([])?;
         let mut out = Vec::new();
         while let Some(row) = rows.next()? {

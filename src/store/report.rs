@@ -21,6 +21,8 @@ pub struct Counts {
     /// Conflicts that wait for a person.
     pub conflicts: u64,
     pub parked: u64,
+    /// Of those, deletions that wait for a person's consent.
+    pub held_deletions: u64,
     /// When the oldest unsent write was made, milliseconds since 1970.
     pub oldest: Option<i64>,
 }
@@ -51,6 +53,7 @@ impl Store {
             set_aside: count("SELECT count(*) FROM _homing_aside WHERE state = 'set_aside'")?,
             conflicts: count("SELECT count(*) FROM _homing_conflict WHERE settled_by IS NULL")?,
             parked: count("SELECT count(*) FROM _homing_parked")?,
+            held_deletions: count("SELECT count(*) FROM _homing_parked WHERE code = 'mass_deletion'")?,
             oldest: [oldest.map(capture::millis), waiting].into_iter().flatten().min(),
         })
     }

@@ -239,10 +239,32 @@ impl Writer<'_> {
             let Some(parent) = tables.values().find(|synced| synced.name().eq_ignore_ascii_case(table)) else {
                 continue;
             };
-            if row::read(self.db, parent, key)?.row().is_some() {
+            if let Some(here) = row::read(self.db, parent, key)?.row() {
+                let base = self.base(parent, &key.encode())?;
                 self.drop_base(parent, &key.encode())?;
                 self.note_row(parent.id, LogOp::Insert, manner.now.millis, key)?;
                 back = true;
+                if base.is_some_and(|base| base.revision != Revision::NONE) {
+                    self.record(&Conflict {
+                        id: 0,
+                        table: parent.name().to_owned(),
+                        key: key.clone(),
+                        kind: ConflictKind::ForeignKey,
+                        strategy: parent.rule.strategy,
+                        columns: parent.columns.to_vec(),
+                        base: None,
+                        local: Some(here.clone()),
+                        remote: None,
+                        result: Some(here),
+                        settled_by: Some(Settler::Rule),
+                        at: manner.now.millis,
+                        remote_device: String::new(),
+                        note: format!(
+                            "deleted there while {} {} here, not sent yet, refers to it: it was kept and sent again",
+                            met.row.table, met.row.key
+                        ),
+                    })?;
+                }
             }
         }
         if back {

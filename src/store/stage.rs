@@ -328,7 +328,10 @@ impl Store {
             let Some(synced) = self.tables.get(&tab) else { continue };
             let count = |sql: &str| self.db.query_row(sql, [], |row| row.get::<_, i64>(0));
             let here = count(&format!("SELECT count(*) FROM {}", crate::sqlite::ident(synced.name())))?;
-            let known = count(&format!("SELECT count(*) FROM _homing_base WHERE tab = {tab}"))?;
+            let known = count(&format!(
+                "SELECT count(*) FROM _homing_base WHERE tab = {tab} AND rev > {}",
+                base::stored(self.era, Revision::NONE)
+            ))?;
             let lost = known - here;
             if lost >= limits.delete_rows_min as i64 && lost as f64 > known as f64 * limits.delete_share_max {
                 found.insert(tab);

@@ -275,7 +275,7 @@ impl Writer<'_> {
                 continue;
             }
             // Deleted here and not yet sent: the remote will say what becomes of it.
-            let deleted_here = self.base(parent, &by_key.encode())?.is_some();
+            let deleted_here = !self.never_there(parent, &by_key)?;
             if manner.caught_up && !deleted_here {
                 continue;
             }
@@ -346,6 +346,11 @@ impl Writer<'_> {
             self.rest(synced, remote, &sides)?;
         }
         Ok(obstacle)
+    }
+
+    /// The remote, in this epoch, has never had the row as far as this side knows.
+    pub(crate) fn never_there(&self, synced: &Synced, key: &Key) -> Result<bool> {
+        Ok(self.base(synced, &key.encode())?.is_none_or(|base| base.revision == Revision::NONE))
     }
 
     /// A row that the remote has not seen as it is.
