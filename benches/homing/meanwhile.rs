@@ -79,7 +79,7 @@ fn write(db: &Connection, chance: &mut Chance, waits: &mut Waits) {
     let rows: Vec<Vec<Value>> = TASKS.rows(seed, 2);
     let insert = TASKS.insert();
     let start = Instant::now();
-    let done = if seed % 2 == 0 {
+    let done = if seed.is_multiple_of(2) {
         db.prepare_cached(&insert).and_then(|mut insert| insert.execute(params_from_iter(&rows[0]))).map(drop)
     } else {
         db.execute_batch("BEGIN IMMEDIATE").and_then(|()| {

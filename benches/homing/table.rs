@@ -84,7 +84,7 @@ pub fn render(rows: &[Row]) -> String {
 /// Three digits that mean something, thousands apart.
 fn number(value: f64) -> String {
     match value {
-        value if value == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         value if value < 10.0 => format!("{value:.2}"),
         value if value < 100.0 => format!("{value:.1}"),
         value => {
