@@ -4,6 +4,7 @@
 //! looked up through a connection of its own, and everything else is an order left
 //! with the replica's worker.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use tokio::sync::broadcast;
 use super::board::Board;
 use super::clock::{Clock, SystemClock};
 use super::inquire::Inquiry;
+use super::standing::Standing;
 use super::worker::Order;
 use crate::engine::session::{Event as Happening, Wake};
 use crate::ipc::Request;
@@ -33,6 +35,7 @@ pub struct Desk {
     /// One a replica, in the order of the board.
     pub workers: Vec<Sender<Order>>,
     pub device: String,
+    pub state_dir: PathBuf,
     pub runtime: tokio::runtime::Handle,
 }
 
@@ -212,9 +215,27 @@ impl Desk {
     fn order(&self, replica: Option<String>, happening: Happening) -> Answer {
         let chosen = self.chosen(replica.as_deref())?;
         for at in &chosen {
+            self.remember(*at, &happening)?;
             self.send(*at, Order::Event(happening.clone()))?;
         }
         self.replicas(Some(&chosen))
+    }
+
+    /// A pause and its end outlive the agent; written down before anybody is told.
+    fn remember(&self, at: usize, happening: &Happening) -> Result<(), CallError> {
+        let standing = match happening {
+            Happening::Pause => Standing { paused: true, detached: false },
+            Happening::Resume => Standing::default(),
+            _ => return Ok(()),
+        };
+        let name = self.board.faces()[at].replica.name.clone();
+        standing.save(&self.state_dir, &name).map_err(|error| {
+            CallError::new(
+                ReasonCode::Internal,
+                format!("this cannot be written down: {error}; nothing was changed"),
+                "let the agent's user write its state directory",
+            )
+        })
     }
 
     fn send(&self, at: usize, order: Order) -> Result<(), CallError> {

@@ -91,7 +91,13 @@ pub fn run(options: Options) -> Result<(), StartError> {
     };
     let (board, workers, threads) = start(&options.config.replicas, &device, &state_dir, &runtime, &stopped)?;
     let _network = Network::watch(&options.config.replicas, &workers);
-    let desk = Desk { board, workers: workers.clone(), device: device.clone(), runtime: runtime.handle().clone() };
+    let desk = Desk {
+        board,
+        workers: workers.clone(),
+        device: device.clone(),
+        state_dir: state_dir.clone(),
+        runtime: runtime.handle().clone(),
+    };
     let served = runtime.spawn(ipc::serve(listener, Arc::new(desk), ipc::Limits::default(), stopped));
     tracing::info!(device, socket = %socket.display(), replicas = workers.len(), "ready");
     // Fails only where nobody supervises.

@@ -151,7 +151,6 @@ impl Worker {
     fn obey(&mut self, desk: &mut Desk, order: Order) {
         match order {
             Order::Event(event) => {
-                self.remember_standing(&event);
                 self.handle(desk, event);
             }
             Order::Look if self.session.is_running() => {}
@@ -382,17 +381,6 @@ impl Worker {
         store.close();
         self.handle(desk, Event::Detach);
         self.save(Standing { detached: true, paused: false })
-    }
-
-    fn remember_standing(&self, event: &Event) {
-        let standing = match event {
-            Event::Pause => Standing { paused: true, detached: false },
-            Event::Resume => Standing::default(),
-            _ => return,
-        };
-        if let Err(fault) = self.save(standing) {
-            tracing::warn!(replica = %self.replica.name, "{}", fault.reason.text);
-        }
     }
 
     fn save(&self, standing: Standing) -> Result<(), Fault> {

@@ -48,6 +48,12 @@ impl Store {
                 Ok(meta::set(writer.db, "audit", "due")?)
             })?;
         }
+        if meta::get::<i64>(&self.db, "pull_again")?.is_some() {
+            self.write(|writer| {
+                writer.db.execute("DELETE FROM _homing_meta WHERE name = 'pull_again'", [])?;
+                Ok(meta::set(writer.db, "cursor", rusqlite::types::Null)?)
+            })?;
+        }
         self.outbox.refresh(&self.db)?;
         Ok(attached)
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::take::Manner;
-use super::{Judge, Now, Result, Store, Synced, row};
+use super::{Judge, Now, Result, Store, Synced, meta, row};
 use crate::model::conflict::Conflict;
 use crate::model::{ConflictKind, Key, RemoteRow, Settler};
 use crate::sqlite::capture::LogOp;
@@ -47,9 +47,9 @@ impl Store {
                 writer.drop_base(synced, &key.encode())?;
                 writer.note_row(synced.id, LogOp::Update, now, key)?;
             }
-            Ok(())
-        })?;
-        self.forget_cursor()
+            // A cycle may be under way, and would save its own cursor over ours.
+            Ok(meta::set(writer.db, "pull_again", 1)?)
+        })
     }
 
     /// Gives up a row's unsent change for the remote's version. False when there was none.
