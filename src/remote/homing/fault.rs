@@ -39,7 +39,7 @@ pub fn unreachable(host: &str, error: &reqwest::Error) -> Fault {
         let text = format!("something that does not speak HTTP answered for {host}");
         return network(ReasonCode::OfflineNotTheHub, text, "check the port and the scheme in `url`");
     }
-    if find::<hyper::Error>(error).is_some_and(hyper::Error::is_incomplete_message) {
+    if any_hyper(error, hyper::Error::is_incomplete_message) {
         return network(ReasonCode::OfflineHubDown, format!("the connection to {host} was cut"), RETRIED);
     }
     match find::<std::io::Error>(error).map(std::io::Error::kind) {
@@ -202,6 +202,18 @@ pub fn innermost(error: &(dyn Error + 'static)) -> String {
 fn quoted(foreign: &str) -> String {
     let short: String = foreign.chars().take(QUOTED_CHARS_MAX).collect();
     text::printable(short.trim())
+}
+
+/// Whether any of hyper's errors in the chain is of a kind: one may wrap another.
+fn any_hyper(error: &(dyn std::error::Error + 'static), is: impl Fn(&hyper::Error) -> bool) -> bool {
+    let mut link = Some(error);
+    while let Some(one) = link {
+        if one.downcast_ref::<hyper::Error>().is_some_and(&is) {
+            return true;
+        }
+        link = one.source();
+    }
+    false
 }
 
 /// The first `Wanted` among an error's causes. An `io::Error` hides what it wraps from
