@@ -18,7 +18,7 @@ use crate::model::status::{Cycle, Progress};
 use crate::model::{Fault, FaultKind, Incarnation, Key, ReasonCode};
 use crate::remote::{Answer, Ask, Batch, Greeted, Greeting, Remote, RemoteError};
 use crate::store::apply::Incoming;
-use crate::store::attach::{Attached, Remembered};
+use crate::store::attach::Attached;
 use crate::store::audit::Auditing;
 use crate::store::flight::Flight;
 use crate::store::open::Manners;
@@ -68,8 +68,6 @@ pub struct Performer {
     world: World,
     store: Option<Store>,
     rules: Option<Rules>,
-    /// The file's tables as the last cycle read them.
-    tables: Option<Remembered>,
     known: Known,
     /// What the state directory holds.
     remembered: Option<Known>,
@@ -98,7 +96,6 @@ impl Performer {
             world,
             store: None,
             rules: None,
-            tables: None,
             known: Known::default(),
             remembered: None,
             greeted: None,
@@ -151,7 +148,7 @@ impl Performer {
         self.tally = Tally { counts: self.tally.counts.clone(), ..Tally::default() };
         let mut store = Store::open(&self.replica, &self.device, self.world.manners)?;
         let days = self.world.clock.millis() as f64 / 86_400_000.0 + 2_440_587.5;
-        let attached = store.attach_knowing(days, &mut self.tables)?;
+        let attached = store.attach(days)?;
         self.remark(&attached);
         self.rules = Some(Rules::new(&self.replica, &store.schema()));
         let identity = store.identity()?;

@@ -30,46 +30,14 @@ pub struct Attached {
     pub refused: Vec<(String, String)>,
 }
 
-/// A file's tables as last read: good for as long as its schema and the config stay.
-#[derive(Clone, Debug)]
-pub struct Remembered {
-    schema_version: i64,
-    incarnation: Option<String>,
-    rules: String,
-    tables: BTreeMap<i64, Synced>,
-    attached: Attached,
-}
-
 impl Store {
     /// Brings capture in line with the schema and the config.
     pub fn attach(&mut self, today: f64) -> Result<Attached> {
-        self.attach_knowing(today, &mut None)
-    }
-
-    /// `attach`, with what the last one read, so that a cycle that finds nothing changed
-    /// does not read the schema again.
-    pub fn attach_knowing(&mut self, today: f64, known: &mut Option<Remembered>) -> Result<Attached> {
-        let there = self.is_attached()?;
-        if there {
+        if self.is_attached()? {
             check_format(&self.db)?;
         }
-        let attached = match there && self.is_in_line()? {
-            false => self.install()?,
-            true => match known.take() {
-                Some(same) if same.fits(&self.db, &self.replica)? => {
-                    self.tables = same.tables;
-                    same.attached
-                }
-                _ => self.load()?,
-            },
-        };
-        *known = Some(Remembered {
-            schema_version: schema_version(&self.db)?,
-            incarnation: meta::get(&self.db, "incarnation")?,
-            rules: rules(&self.replica),
-            tables: self.tables.clone(),
-            attached: Attached { refused: attached.refused.clone(), ..Attached::default() },
-        });
+        let settled = self.is_attached()? && self.is_in_line()?;
+        let attached = if settled { self.load()? } else { self.install()? };
         let seen: f64 = meta::get(&self.db, "seen_day")?.unwrap_or(0.0);
         if today - seen > 1.0 || today < seen {
             self.write(|writer| Ok(meta::set(writer.db, "seen_day", today)?))?;
@@ -91,7 +59,8 @@ impl Store {
     }
 
     fn is_in_line(&self) -> Result<bool> {
-        Ok(meta::get::<i64>(&self.db, "schema_version")? == Some(schema_version(&self.db)?)
+        let version: i64 = self.db.query_row("PRAGMA schema_version", [], |row| row.get(0))?;
+        Ok(meta::get::<i64>(&self.db, "schema_version")? == Some(version)
             && meta::get::<String>(&self.db, "rules")? == Some(rules(&self.replica)))
     }
 
@@ -124,7 +93,8 @@ impl Store {
                 meta::set(writer.db, "audit", "due")?;
             }
             meta::set(writer.db, "rules", rules(&replica))?;
-            meta::set(writer.db, "schema_version", schema_version(writer.db)?)?;
+            let version: i64 = writer.db.query_row("PRAGMA schema_version", [], |row| row.get(0))?;
+            meta::set(writer.db, "schema_version", version)?;
             Ok(attached)
         })?;
         self.outbox.forget();
@@ -178,18 +148,6 @@ impl Store {
     pub(crate) fn widths(&self) -> BTreeMap<i64, usize> {
         self.tables.iter().map(|(id, synced)| (*id, synced.table.key.len())).collect()
     }
-}
-
-impl Remembered {
-    fn fits(&self, db: &Connection, replica: &Replica) -> Result<bool> {
-        Ok(self.schema_version == schema_version(db)?
-            && self.incarnation == meta::get(db, "incarnation")?
-            && self.rules == rules(replica))
-    }
-}
-
-fn schema_version(db: &Connection) -> Result<i64> {
-    Ok(db.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?)
 }
 
 impl Writer<'_> {
