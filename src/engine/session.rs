@@ -197,6 +197,9 @@ struct Cycle {
     fruitless: u32,
     /// Failed cycles before this one.
     streak: u32,
+    /// Why the one before failed, until the remote has answered: a try that may fail like
+    /// it is no news.
+    before: Option<Fault>,
     fault: Option<Fault>,
 }
 
@@ -282,6 +285,7 @@ impl Session {
     pub fn view(&self, pending: u64) -> View {
         let reason = |code, text: &str, next: &str| Some(Reason { code, text: text.into(), next: next.into() });
         let (word, reason) = match &self.state {
+            State::Running(Cycle { before: Some(fault), .. }) => (word_of(fault.kind), Some(fault.reason.clone())),
             State::Running(_) => (Word::Syncing, None),
             State::Paused => (
                 Word::Paused,
@@ -413,6 +417,7 @@ impl Session {
 
     fn begin(&mut self, _now: Millis, cause: Wake) -> Vec<Action> {
         let streak = self.streak();
+        let before = if let State::Waiting { fault, .. } = &self.state { Some(fault.clone()) } else { None };
         self.agenda.begin();
         self.state = State::Running(Cycle {
             step: Step::Begin,
@@ -427,6 +432,7 @@ impl Session {
             renewals: 0,
             fruitless: 0,
             streak,
+            before,
             fault: None,
         });
         vec![Action::Alarm(None), Action::Tell, Action::Do(Step::Begin)]
@@ -441,6 +447,7 @@ impl Session {
             cycle.step = Step::End;
             return vec![Action::Do(Step::End)];
         }
+        let answered = matches!(report, Report::Greeted { .. }) && cycle.before.take().is_some();
         cycle.step = match cycle.follow(report) {
             Ok(step) => step,
             Err(fault) => {
@@ -448,7 +455,8 @@ impl Session {
                 Step::End
             }
         };
-        vec![Action::Do(cycle.step)]
+        let next = Action::Do(cycle.step);
+        if answered { vec![Action::Tell, next] } else { vec![next] }
     }
 
     fn failed(&mut self, now: Millis, fault: Fault) -> Vec<Action> {
@@ -742,6 +750,22 @@ mod tests {
         assert!(session.is_running());
         run(&mut session, &QUIET);
         assert_eq!(session.view(0).failures, 0);
+    }
+
+    #[test]
+    fn a_new_try_shows_the_trouble_until_the_remote_answers() {
+        let mut session = session();
+        session.handle(0, Event::Wake(Wake::Start));
+        assert_eq!(session.view(1).word, Word::Syncing);
+        session.handle(0, Event::Failed(fault(FaultKind::Network)));
+        session.handle(0, Event::Done(Report::Ended { retry_in: None }));
+        session.handle(1, Event::Wake(Wake::Command));
+        run(&mut session, &QUIET[..1]);
+        let view = session.view(1);
+        assert_eq!((view.word, view.reason), (Word::Offline, Some(fault(FaultKind::Network).reason)));
+        let actions = session.handle(1, Event::Done(QUIET[1].clone()));
+        assert!(actions.contains(&Action::Tell));
+        assert_eq!(session.view(1).word, Word::Syncing);
     }
 
     #[test]

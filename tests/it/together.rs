@@ -82,6 +82,7 @@ for i in range(200):
          SAVEPOINT s; DELETE FROM bare; ROLLBACK TO s; RELEASE s",
     );
     pair.a.sync();
+    pair.b.await_state("offline");
     let away = pair.b.homing(&["status"]);
     assert!(away.out.starts_with("○ notes  offline"), "{}", away.out);
     // It comes back by itself: nobody asks for a sync.

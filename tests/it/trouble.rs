@@ -345,10 +345,13 @@ fn a_typo_in_the_config_is_pointed_at() {
 
 #[test]
 fn a_row_that_cannot_be_written_here_is_parked_and_comes_when_it_can() {
-    let pair = Pair::new("");
+    let mut pair = Pair::new("");
     pair.a.sql(NOTES);
     pair.b.sql("CREATE TABLE notes(id INTEGER PRIMARY KEY, body TEXT NOT NULL)");
-    let pair = pair.start();
+    // The hub's table is made like A's, which comes first.
+    pair.a.start();
+    pair.a.sync();
+    pair.b.start();
     pair.a.sql("INSERT INTO notes VALUES (1, NULL), (2, 'good')");
     eventually("the good one arrives", || pair.b.sql("SELECT count(*) FROM notes") == "1");
     let status = pair.b.await_status("parked", |status| status["parked"] == 1);
