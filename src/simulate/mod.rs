@@ -80,10 +80,10 @@ pub fn run(options: &Options, progress: &(dyn Fn(u64, u64) + Sync)) -> Outcome {
     let next = AtomicU64::new(0);
     let total = Mutex::new(Outcome::default());
     std::thread::scope(|scope| {
-        for thread in 0..options.threads.max(1) {
+        for _ in 0..options.threads.max(1) {
             let (next, total) = (&next, &total);
             scope.spawn(move || {
-                let folder = scratch(thread);
+                let folder = scratch();
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let failed = total.lock().expect("BUG: no panic holds this").failures.len();
@@ -166,9 +166,10 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
 }
 
-/// A folder for one thread's files, in memory where the system has such a place.
-fn scratch(thread: usize) -> PathBuf {
+/// A folder of one thread's own, in memory where the system has such a place.
+fn scratch() -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     let shm = Path::new("/dev/shm");
     let root = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
-    root.join(format!("homing-simulate-{}-{thread}", std::process::id()))
+    root.join(format!("homing-simulate-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
 }

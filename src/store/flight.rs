@@ -108,7 +108,8 @@ impl Writer<'_> {
                 let key = row.key.encode();
                 if row.operation != Operation::Delete && self.base(synced, &key)?.is_none() {
                     let under = Synced { shape: row.shape, ..synced.clone() };
-                    self.set_base(&under, &key, Revision::NONE, row.stamp, &row.base)?;
+                    // Not its stamp: the remote may have refused just that.
+                    self.set_base(&under, &key, Revision::NONE, Stamp::default(), &row.base)?;
                 }
             }
         }

@@ -56,12 +56,19 @@ impl Gathered {
     pub fn is_quiet(&self) -> bool {
         self.noise.is_empty() && self.idle.is_empty()
     }
+
+    /// The batch: these places of `candidates`, in this order.
+    pub fn depart(self, order: &[usize]) -> (Vec<Change>, Vec<FlightRow>) {
+        let mut candidates: Vec<Option<Gathering>> = self.candidates.into_iter().map(Some).collect();
+        let chosen = order.iter().map(|at| candidates[*at].take().expect("BUG: a plan names a place once"));
+        chosen.map(Gathering::depart).unzip()
+    }
 }
 
 impl Gathering {
-    /// The candidate as part of a batch.
-    pub fn flight_row(&self) -> FlightRow {
-        FlightRow {
+    /// The candidate as part of a batch: what travels, and what stays with its bytes.
+    fn depart(self) -> (Change, FlightRow) {
+        let row = FlightRow {
             table: self.change.table.clone(),
             key: self.change.key.clone(),
             operation: self.change.operation,
@@ -69,9 +76,10 @@ impl Gathering {
             seq: self.change.seq,
             tab: self.tab,
             shape: self.shape,
-            base: self.base.clone(),
-            seqs: self.seqs.clone(),
-        }
+            base: self.base,
+            seqs: self.seqs,
+        };
+        (self.change, row)
     }
 }
 
