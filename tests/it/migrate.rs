@@ -31,6 +31,23 @@ fn a_column_that_one_app_has_first_waits_for_the_other_and_loses_nothing() {
 }
 
 #[test]
+fn an_upgrade_while_edits_are_unsent_keeps_them_and_what_the_new_column_holds_elsewhere() {
+    let mut pair = Pair::new(NOTES).start();
+    pair.a.sql("INSERT INTO notes VALUES (1, 'one'), (2, 'two'), (3, 'three')");
+    pair.settle();
+    pair.b.kill();
+    pair.a
+        .sql("ALTER TABLE notes ADD COLUMN colour TEXT DEFAULT 'white'; UPDATE notes SET colour = 'red' WHERE id < 3");
+    pair.a.sync();
+    // The app is used before its upgrade and after it, and its agent comes later.
+    pair.b.sql("UPDATE notes SET body = 'uno' WHERE id = 1");
+    pair.b.sql("ALTER TABLE notes ADD COLUMN colour TEXT DEFAULT 'white'; UPDATE notes SET body = 'tre' WHERE id = 3");
+    pair.b.start();
+    pair.settle();
+    assert_eq!(pair.a.sql("SELECT body, colour FROM notes ORDER BY id"), "uno|red\ntwo|red\ntre|white");
+}
+
+#[test]
 fn a_table_rebuilt_by_a_migration_is_captured_on_and_what_was_missed_is_found() {
     let pair = Pair::new(NOTES).start();
     pair.a.sql("INSERT INTO notes VALUES (1, 'one'), (2, 'two'), (3, 'three')");
