@@ -79,6 +79,11 @@ impl Base {
         }
     }
 
+    /// Whether a column came after the base was taken.
+    pub(crate) fn lacks(&self, name: &str) -> bool {
+        !self.columns.iter().any(|column| column.eq_ignore_ascii_case(name))
+    }
+
     fn place(&self, at: usize, name: &str) -> Option<usize> {
         match self.columns.get(at) {
             Some(same) if same.eq_ignore_ascii_case(name) => Some(at),

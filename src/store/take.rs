@@ -85,6 +85,20 @@ impl Writer<'_> {
             Some(base) if base.revision != Revision::NONE && is_base(synced, sides.local.as_ref(), base) => {
                 self.follow(synced, remote, &sides, manner)
             }
+            // Its news are in columns that this table does not have.
+            Some(base)
+                if base.revision != Revision::NONE
+                    && !manner.parked
+                    && remote.columns.len() > sides.spoken.len()
+                    && is_base(synced, sides.remote.as_ref(), base) =>
+            {
+                self.stand(synced, remote, &sides, manner.now)?;
+                Ok(Taken::Stands)
+            }
+            Some(base) if base.shape != synced.shape && !manner.parked => {
+                let grown = grown(synced, base, &sides);
+                self.grow(synced, remote, sides, grown, manner)
+            }
             _ => self.meet(synced, remote, &sides, manner),
         }
     }
@@ -95,6 +109,40 @@ impl Writer<'_> {
         match &sides.local {
             Some(row) => self.set_base(synced, &sides.key, remote.revision, remote.stamp, &base::body(synced, row)),
             None => self.drop_base(synced, &sides.key),
+        }
+    }
+
+    /// The table here has grown since the base was taken: what the remote has in columns
+    /// that came is nobody's loss, and no conflict where it has no other news.
+    fn grow(
+        &mut self,
+        synced: &Synced,
+        remote: &RemoteRow,
+        sides: Sides,
+        grown: Option<Row>,
+        manner: Manner,
+    ) -> Result<Taken> {
+        if sides.local != grown {
+            if let Some(blocked) = self.references(synced, remote, &sides, manner)? {
+                return self.yield_to(synced, remote, &sides, blocked, manner);
+            }
+            let all: Vec<usize> = (0..synced.columns.len()).collect();
+            if let Some(obstacle) = self.put(synced, &remote.key, sides.local.as_ref(), grown.as_ref(), &all)? {
+                return Ok(obstructed(obstacle));
+            }
+        }
+        let sides = Sides { local: grown, ..sides };
+        let no_news = sides.base.as_ref().is_some_and(|base| base.revision == remote.revision);
+        match no_news {
+            _ if sides.local == sides.remote => {
+                self.agree(synced, remote, &sides)?;
+                Ok(Taken::Written)
+            }
+            true => {
+                self.stand(synced, remote, &sides, manner.now)?;
+                Ok(Taken::Stands)
+            }
+            false => self.meet(synced, remote, &sides, manner),
         }
     }
 
@@ -416,6 +464,16 @@ fn fit(synced: &Synced, remote: &RemoteRow, local: Option<&Row>) -> (Option<Row>
         })
         .collect();
     (Some(row), spoken)
+}
+
+/// The local row with the remote's values in columns that came after the base was taken,
+/// where it has nothing but their default.
+fn grown(synced: &Synced, base: &Base, sides: &Sides) -> Option<Row> {
+    let (Some(local), Some(theirs)) = (&sides.local, &sides.remote) else { return sides.local.clone() };
+    let takes =
+        |at: usize| sides.spoken.contains(&at) && base.lacks(&synced.columns[at]) && local[at] == synced.defaults[at];
+    let both = local.iter().zip(theirs).enumerate();
+    Some(both.map(|(at, (ours, theirs))| if takes(at) { theirs } else { ours }.clone()).collect())
 }
 
 /// The remote began a new log and has an older version than it once acknowledged: what

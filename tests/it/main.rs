@@ -6,6 +6,7 @@ mod house;
 mod hub;
 mod ipc;
 mod kills;
+mod migrate;
 mod person;
 mod remote;
 mod restored;
