@@ -357,6 +357,11 @@ impl Performer {
             Ok(page) => page,
             Err(error) => return self.over(error),
         };
+        // A snapshot is asked for without a cursor that would tell: its revisions must be
+        // those of the log that was greeted.
+        if self.greeted.as_ref().is_some_and(|greeted| !page.epoch.is_empty() && page.epoch != greeted.epoch) {
+            return self.over(RemoteError::EpochOver);
+        }
         self.tally.latency = u64::try_from(self.world.clock.millis() - start).ok();
         self.count_traffic();
         let (Some(store), Some(rules)) = (&self.store, &self.rules) else {

@@ -120,7 +120,13 @@ impl Witness {
                 Some(unsent) if !unsent.survives(new) => {
                     return Err(format!("promise 6: {}: it was not sent, and no ledger has it", told()));
                 }
-                Some(unsent) => unsent.now = new.cloned(),
+                Some(unsent) => {
+                    unsent.now = new.cloned();
+                    // Merged into what the hub has already: nothing of it is unsent.
+                    if self.versions.get(place).and_then(|list| list.last()) == Some(&unsent.now) {
+                        self.unsent[device].remove(place);
+                    }
+                }
                 None => {}
             }
             let versions = self.versions.get(place).map_or(&[][..], Vec::as_slice);
