@@ -7,6 +7,7 @@ mod hub;
 mod ipc;
 mod kills;
 mod migrate;
+mod old_sqlite;
 mod person;
 mod remote;
 mod restored;
