@@ -52,6 +52,14 @@ impl Tokens {
         tokens.into_iter().for_each(|token| drop(self.alive.remove(token)));
     }
 
+    /// A side went back to an older state: what only `gone` had in its place went with it.
+    pub(super) fn went_with(&mut self, gone: &Look, left: &[&Look]) {
+        self.alive.retain(|token, home| {
+            let stands = |look: &&Look| look.kept.contains(token) || of(look.rows.get(&home.place)).contains(token);
+            !gone.has(token) || left.iter().any(stands)
+        });
+    }
+
     /// Every token that must be somewhere, and who wrote it.
     pub(super) fn alive(&self) -> impl Iterator<Item = (&String, &String)> {
         self.alive.iter().map(|(token, home)| (token, &home.by))

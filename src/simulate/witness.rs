@@ -50,6 +50,16 @@ impl Witness {
             let owned = self.owned.entry(place.clone()).or_insert(Owned { device, last: None, shared: false });
             owned.shared |= owned.device != device;
             owned.last = new.clone();
+            // A restored copy has rows of which nobody can say what they came from; one
+            // that is deleted before the hub was heard leaves nothing to compare.
+            let strange = match &old {
+                Some(_) if new.is_none() => !self.reached[device].contains_key(place),
+                Some(_) => !self.versions.get(place).is_some_and(|list| list.contains(&old)),
+                None => false,
+            };
+            if strange && !self.unsent[device].contains_key(place) {
+                continue;
+            }
             let unsent = self.unsent[device].entry(place.clone()).or_insert(Unsent { now: None, before: old });
             unsent.now = new;
             let at_hub = self.versions.get(place).and_then(|list| list.last().cloned()).flatten();

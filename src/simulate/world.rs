@@ -396,10 +396,8 @@ impl World {
 
     /// Tokens that only `gone` had went with it.
     fn excuse(&mut self, gone: &Look) {
-        let looks: Vec<&Arc<Look>> = self.looks.iter().chain([&self.hub_look]).collect();
-        let lost: Vec<&String> =
-            gone.tokens.union(&gone.kept).filter(|token| !looks.iter().any(|look| look.has(token))).collect();
-        self.tokens.excuse(lost);
+        let left: Vec<&Look> = self.looks.iter().chain([&self.hub_look]).map(|look| &**look).collect();
+        self.tokens.went_with(gone, &left);
     }
 
     fn open_hub(&mut self, behind: Option<HighWater>) -> Result<(), String> {
