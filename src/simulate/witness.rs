@@ -32,6 +32,8 @@ struct Unsent {
     now: Option<Row>,
     /// As it was before the first unsent write.
     before: Option<Row>,
+    /// What the app wrote on the way to `now`: the hub may get it late.
+    between: Vec<Option<Row>>,
 }
 
 impl Witness {
@@ -60,7 +62,9 @@ impl Witness {
             if strange && !self.unsent[device].contains_key(place) {
                 continue;
             }
-            let unsent = self.unsent[device].entry(place.clone()).or_insert(Unsent { now: None, before: old });
+            let first = Unsent { now: old.clone(), before: old, between: Vec::new() };
+            let unsent = self.unsent[device].entry(place.clone()).or_insert(first);
+            unsent.between.push(unsent.now.take());
             unsent.now = new;
             let at_hub = self.versions.get(place).and_then(|list| list.last().cloned()).flatten();
             if unsent.now == unsent.before || unsent.now == at_hub {
@@ -82,9 +86,13 @@ impl Witness {
             let now = after.rows.get(place).cloned();
             let versions = self.versions.entry(place.clone()).or_insert_with(|| vec![None]);
             for (unsent, reached) in self.unsent.iter_mut().zip(&mut self.reached) {
-                if unsent.get(place).is_some_and(|unsent| unsent.now == now) {
-                    unsent.remove(place);
-                    reached.insert(place.clone(), versions.len());
+                match unsent.get_mut(place) {
+                    Some(unsent) if unsent.between.contains(&now) && unsent.now != now => unsent.before = now.clone(),
+                    Some(mine) if mine.now == now => {
+                        unsent.remove(place);
+                        reached.insert(place.clone(), versions.len());
+                    }
+                    _ => {}
                 }
             }
             versions.push(now);

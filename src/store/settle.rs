@@ -182,7 +182,10 @@ impl Writer<'_> {
             };
             let gone_here =
                 row::read(self.db, child, key)? == Found::Nothing && self.base(child, &key.encode())?.is_some();
-            if gone_here {
+            // A child whose deletion lost comes back as soon as its parent does.
+            let waits_for_it =
+                self.aside(child, &key.encode())?.is_some_and(|aside| aside.code == ReasonCode::ParkedParent.word());
+            if gone_here && !waits_for_it {
                 let text = format!("{table} {key} at the remote still refers to it; its deletion goes first");
                 return self.again(met.synced, met.row, "pending_child", &text, manner.now, settled);
             }
