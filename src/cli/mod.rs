@@ -24,6 +24,7 @@ mod man;
 mod pause;
 mod plan;
 mod queue;
+mod service;
 mod simulate;
 mod status;
 mod sync;
@@ -106,6 +107,8 @@ enum Command {
     Plan(plan::Args),
     /// Compare a replica and its hub by hashes.
     Verify(verify::Args),
+    /// Run the agent as a service of systemd or launchd.
+    Service(service::Args),
     /// Check a config file.
     Validate(validate::Args),
     /// Show the whole of it on sample data, in under a minute.
@@ -155,6 +158,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Explain(args) => explain::run(args, context),
         Command::Plan(args) => plan::run(args, context),
         Command::Verify(args) => verify::run(args, context),
+        Command::Service(args) => service::run(args, context),
         Command::Validate(args) => validate::run(args, context),
         Command::Demo(args) => demo::run(args, context),
         Command::Simulate(args) => simulate::run(args, context),
@@ -196,6 +200,7 @@ mod tests {
                 "explain",
                 "plan",
                 "verify",
+                "service",
                 "validate",
                 "demo",
                 "simulate",

@@ -11,6 +11,7 @@ mod person;
 mod remote;
 mod restored;
 mod rig;
+mod service;
 mod supervised;
 mod together;
 mod trouble;
