@@ -100,6 +100,6 @@ mod tests {
         );
         assert_eq!(plan.after[0].join(" "), format!("launchctl bootstrap gui/501 {}", path.display()));
         assert!(install(&place, &Service::Hub, None).is_err());
-        assert_eq!(uninstall(&place).remove, [path.clone()]);
+        assert_eq!(uninstall(&place).remove, std::slice::from_ref(path));
     }
 }
