@@ -184,6 +184,11 @@ fn status(whose: &Whose, context: &Context) -> Result<Exit, Failure> {
     Ok(if standing.running { Exit::Done } else { Exit::Unavailable })
 }
 
+/// How the own agent's service stands; `None` where nobody can tell.
+pub fn own_standing() -> Option<Standing> {
+    Place::here().ok()?.standing(&Service::Own).ok()
+}
+
 fn service(whose: &Whose) -> Result<Service, Failure> {
     if !whose.system {
         return Ok(Service::Own);
