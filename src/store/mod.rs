@@ -18,6 +18,7 @@ pub mod collide;
 pub mod detach;
 pub mod error;
 pub mod flight;
+pub mod health;
 pub mod inspect;
 pub mod layout;
 pub mod ledger;

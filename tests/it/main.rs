@@ -1,6 +1,7 @@
 //! Tests with real processes, sockets and files.
 
 mod cli;
+mod doctor;
 mod floors;
 mod house;
 mod hub;
@@ -12,6 +13,8 @@ mod person;
 mod remote;
 mod restored;
 mod rig;
+mod service;
+mod supervised;
 mod together;
 mod trouble;
 mod units;

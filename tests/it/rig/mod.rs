@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 pub use data::{Data, dump, has, program_on, python, sqlite3};
 pub use device::Device;
 pub use hub::Hub;
+pub use process::{Process, homing};
 pub use road::{Mode, Road, http};
 
 /// Longer than anything takes on the busiest machine.
