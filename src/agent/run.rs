@@ -133,12 +133,11 @@ fn start(
     let mut faces = Vec::new();
     let mut parts = Vec::new();
     for replica in replicas {
-        let remote =
-            remote::open(&replica.remote, device, runtime.handle(), stopped.clone()).map_err(|fault| StartError {
-                text: format!("replica {}: {}", replica.name, fault.reason.text),
-                next: fault.reason.next,
-                kind: StartErrorKind::Config,
-            })?;
+        let remote = remote::open(replica, device, runtime.handle(), stopped.clone()).map_err(|fault| StartError {
+            text: format!("replica {}: {}", replica.name, fault.reason.text),
+            next: fault.reason.next,
+            kind: StartErrorKind::Config,
+        })?;
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         let session = Session::new(replica.schedule.clone(), Chance::new(seed));
         let world = World {
