@@ -172,7 +172,7 @@ impl Crew {
 
     fn prepare(&self, replica: &Replica) -> Result<Ready, Fault> {
         let (end, ended) = watch::channel(false);
-        let remote = remote::open(&replica.remote, &self.device, &self.runtime, ended).map_err(|mut fault| {
+        let remote = remote::open(replica, &self.device, &self.runtime, ended).map_err(|mut fault| {
             fault.reason.text = format!("replica {}: {}", replica.name, fault.reason.text);
             fault
         })?;

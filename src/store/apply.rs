@@ -503,6 +503,7 @@ mod tests {
             ca_file: None,
             proxy: None,
             timeout: 1,
+            backend: Default::default(),
         };
         let replica = Replica {
             name: "app".into(),

@@ -96,8 +96,7 @@ impl Store {
 impl Store {
     /// Takes apart a batch of one row that is too large for the remote, which took
     /// nothing of it; the row waits for a person.
-    pub fn refuse(&mut self, flight: &Flight, text: &str, now: i64) -> Result<()> {
-        let now = Now { millis: now, offset: 0 };
+    pub fn refuse_large(&mut self, flight: &Flight, text: &str, now: Now) -> Result<()> {
         self.write(|writer| {
             writer.db.execute("DELETE FROM _homing_flight WHERE batch = ?", [flight.batch])?;
             for row in &flight.rows {
@@ -107,6 +106,22 @@ impl Store {
                 }
             }
             Ok(())
+        })
+    }
+
+    /// The same for a batch whose one row the remote will not have as it is: tried again
+    /// later, and a few times. Returns how many now wait for a person.
+    pub fn refuse(&mut self, flight: &Flight, text: &str, now: Now) -> Result<u64> {
+        self.write(|writer| {
+            writer.db.execute("DELETE FROM _homing_flight WHERE batch = ?", [flight.batch])?;
+            let mut settled = Settled::default();
+            for row in &flight.rows {
+                let tables = writer.tables;
+                if let Some(synced) = tables.get(&row.tab) {
+                    writer.again(synced, row, ReasonCode::RowRefused.word(), text, now, &mut settled)?;
+                }
+            }
+            Ok(settled.set_aside)
         })
     }
 }
@@ -134,6 +149,8 @@ impl Writer<'_> {
             }
         }
         spent.extend(&row.seqs);
+        // A version that waited here to be written was overwritten there.
+        self.unpark(synced, &key)?;
         self.clear_aside(synced, &key)
     }
 

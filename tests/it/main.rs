@@ -1,5 +1,6 @@
 //! Tests with real processes, sockets and files.
 
+mod backends;
 mod cli;
 mod doctor;
 mod floors;

@@ -168,7 +168,7 @@ fn answers(replica: &Replica, report: &mut Report) {
             if fault.reason.next.is_empty() { "`homing status` says more".to_owned() } else { fault.reason.next };
         report.wrong("remote", name, fault.reason.text, next);
     };
-    let mut remote = match remote::open(&replica.remote, "doctor", runtime.handle(), stop) {
+    let mut remote = match remote::open(replica, "doctor", runtime.handle(), stop) {
         Ok(remote) => remote,
         Err(fault) => return tell(fault),
     };
