@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Key, Row, Stamp, Strategy};
+use super::{Key, Row, Stamp, Strategy, Value};
 
 /// What met what: the local side first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -99,6 +99,10 @@ pub struct Meeting<'a> {
     pub remote_stamp: Stamp,
     pub local_device: &'a str,
     pub remote_device: &'a str,
+    /// What a row holds where nobody wrote anything; empty when unknown.
+    pub defaults: &'a [Value],
+    /// The present on the remote's clock: a time after it is not believed.
+    pub now: Stamp,
 }
 
 /// What becomes of the row.
