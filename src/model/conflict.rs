@@ -1,5 +1,7 @@
 //! A conflict: a remote change that meets an unacknowledged local one.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Key, Row, Stamp, Strategy, Value};
@@ -54,6 +56,38 @@ impl ConflictKind {
 pub enum Settler {
     Rule,
     Person,
+}
+
+/// A version of a conflict, or what is made of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    Local,
+    Remote,
+    /// What each side alone changed.
+    Merged,
+}
+
+impl Side {
+    pub fn word(self) -> &'static str {
+        match self {
+            Side::Local => "local",
+            Side::Remote => "remote",
+            Side::Merged => "merged",
+        }
+    }
+}
+
+/// How a person settles a conflict: a side to begin with, then single columns from a
+/// side, then values of their own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decision {
+    /// `None`: the row as it is now.
+    pub take: Option<Side>,
+    pub columns: BTreeMap<String, Side>,
+    pub set: BTreeMap<String, Value>,
+    /// Also when the row changed since the conflict.
+    pub force: bool,
 }
 
 /// One entry of the ledger. `None` on a side means that the row is not there.

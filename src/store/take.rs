@@ -216,7 +216,8 @@ impl Writer<'_> {
             }
         };
         if resolution.record {
-            self.record(&Conflict {
+            let local_at = self.outbox.written_at(self.db, &self.widths(), synced.id, &sides.key)?;
+            let conflict = Conflict {
                 id: 0,
                 table: synced.name().to_owned(),
                 key: remote.key.clone(),
@@ -231,7 +232,8 @@ impl Writer<'_> {
                 at: manner.now.millis,
                 remote_device: remote.device.clone(),
                 note: resolution.note,
-            })?;
+            };
+            self.record_of(&conflict, local_at, Some(remote.stamp.millis()))?;
         }
         Ok(Taken::Conflict { pending })
     }

@@ -1,6 +1,7 @@
 //! Tests with real processes, sockets and files.
 
 mod cli;
+mod conflicts;
 mod floors;
 mod house;
 mod hub;
