@@ -8,7 +8,7 @@ use homing::engine::plan::{Candidate, Limits, plan as plan_batch};
 use homing::engine::{Chance, Order, resolve as resolver};
 use homing::model::conflict::Meeting;
 use homing::model::settings::Priority;
-use homing::model::{ForeignKey, Key, Operation, Row as Values, Seq, Stamp, Strategy, Table, Value};
+use homing::model::{ForeignKey, Key, Operation, Policy, Row as Values, Seq, Stamp, Strategy, Table, Value};
 
 use super::Scale;
 use super::data::{ORDERS, uuid};
@@ -91,7 +91,8 @@ pub fn resolve(scale: &Scale) -> Vec<Row> {
         .into_iter()
         .map(|base| (changed(&base, [4, 5, 6], "here"), changed(&base, [6, 12, 13], "there"), base))
         .collect();
-    [Strategy::ServerWins, Strategy::LatestTimestamp, Strategy::FieldLevel, Strategy::Manual]
+    let policy = Policy::default();
+    [Strategy::ServerWins, Strategy::LatestTimestamp, Strategy::FieldLevel, Strategy::Merge, Strategy::Manual]
         .into_iter()
         .map(|strategy| {
             let start = Instant::now();
@@ -99,6 +100,7 @@ pub fn resolve(scale: &Scale) -> Vec<Row> {
                 let (local, remote, base) = &sides[at % sides.len()];
                 let resolution = resolver::resolve(
                     strategy,
+                    &policy,
                     black_box(&Meeting {
                         table: "orders",
                         columns: &columns,
@@ -110,6 +112,8 @@ pub fn resolve(scale: &Scale) -> Vec<Row> {
                         remote_stamp: Stamp(1),
                         local_device: "here",
                         remote_device: "there",
+                        defaults: &[],
+                        now: Stamp(3),
                     }),
                 );
                 black_box(resolution);

@@ -4,6 +4,7 @@
 //! looked up through a connection of its own, and everything else is an order left
 //! with the replica's worker.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,12 +20,15 @@ use super::standing::Standing;
 use super::worker::Order;
 use crate::engine::session::{Event as Happening, Wake};
 use crate::ipc::Request;
+use crate::ipc::Topic;
 use crate::ipc::answer::*;
 use crate::ipc::service::{CallError, Event, Peer, Service};
+use crate::model::conflict::{Decision, Side};
 use crate::model::settings::Replica;
-use crate::model::status::State;
+use crate::model::status::{ConflictEntry, State};
 use crate::model::{Fault, FaultKind, Reason, ReasonCode};
 use crate::store::Store;
+use crate::store::report::Counts;
 
 /// How long `sync.wait` goes on after the way to the remote failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -106,11 +110,15 @@ impl Service for Desk {
                     )),
                 }
             }
-            Request::ConflictsResolve(_) | Request::ConflictsUndo(_) => Err(CallError::new(
-                ReasonCode::NotAllowed,
-                "this version cannot settle a conflict again; both versions are kept",
-                "write the row as it should be in the app: that is a change like any other",
-            )),
+            Request::ConflictsResolve(asked) => {
+                let id = asked.id;
+                let decision = decision(asked.take, asked.columns, asked.set, asked.force)?;
+                self.decide(asked.replica, id, move |inquiry| inquiry.resolve(id, &decision)).await
+            }
+            Request::ConflictsUndo(asked) => {
+                let (id, force) = (asked.id, asked.force);
+                self.decide(asked.replica, id, move |inquiry| inquiry.undo(id, force)).await
+            }
             Request::HistoryList(asked) => {
                 let limit = asked.limit.unwrap_or(100) as usize;
                 let wanted = asked.replica.map(|name| self.find(&name)).transpose()?;
@@ -188,6 +196,49 @@ impl Desk {
                 })
                 .collect(),
         })
+    }
+
+    /// Settles a conflict or takes it back, tells who listens, and sends what came of it.
+    async fn decide(
+        &self,
+        replica: Option<String>,
+        id: i64,
+        decide: impl FnOnce(Inquiry) -> Result<(ConflictEntry, Counts), Fault> + Send + 'static,
+    ) -> Answer {
+        let mut having = Vec::new();
+        for at in self.chosen(replica.as_deref())? {
+            match self.ask(at, move |inquiry| inquiry.conflict(id)).await {
+                Ok(Some(_)) => having.push(at),
+                Ok(None) => {}
+                Err(error) if replica.is_some() => return Err(error),
+                // One file in trouble does not hide the others.
+                Err(_) => {}
+            }
+        }
+        let at = match having[..] {
+            [at] => at,
+            [] => {
+                return Err(CallError::new(
+                    ReasonCode::NotFound,
+                    format!("there is no conflict {id}"),
+                    "`homing conflicts list` shows those there are",
+                ));
+            }
+            _ => {
+                return Err(CallError::new(
+                    ReasonCode::BadRequest,
+                    format!("several replicas have a conflict {id}; nothing was changed"),
+                    "name the replica with `--replica NAME`",
+                ));
+            }
+        };
+        let (entry, counts) = self.ask(at, decide).await?;
+        let now = SystemClock.millis();
+        self.board.change(at, now, |face| face.counts = counts);
+        let entry = serde_json::to_value(&entry).expect("BUG: a conflict is JSON");
+        self.board.tell(Topic::Conflict, now, entry.clone());
+        self.crew.send(at, Order::Event(Happening::Wake(Wake::Command)));
+        Ok(entry)
     }
 
     /// Counts what is unsent afresh, so that a write of a moment ago shows.
@@ -423,6 +474,27 @@ impl Desk {
         };
         show(&Network { online: !faces.iter().any(offline), replicas })
     }
+}
+
+/// What a person asked for, with values as SQLite has them.
+fn decision(
+    take: Option<Side>,
+    columns: Option<BTreeMap<String, Side>>,
+    set: Option<BTreeMap<String, Json>>,
+    force: bool,
+) -> Result<Decision, CallError> {
+    let refused = |text: String| CallError::new(ReasonCode::BadRequest, text, "nothing was changed");
+    let mut values = BTreeMap::new();
+    for (column, json) in set.into_iter().flatten() {
+        let value = serde_json::from_value(json)
+            .map_err(|error| refused(format!("the value for {column} is none that SQLite has: {error}")))?;
+        values.insert(column, value);
+    }
+    let decision = Decision { take, columns: columns.unwrap_or_default(), set: values, force };
+    if decision.take.is_none() && decision.columns.is_empty() && decision.set.is_empty() {
+        return Err(refused("it was not said what to keep".to_owned()));
+    }
+    Ok(decision)
 }
 
 /// Trouble that may be over in a moment.

@@ -9,6 +9,7 @@ use super::perform;
 use super::rules::Rules;
 use crate::engine::plan::{self, Limits};
 use crate::ipc::answer::{EXPLAIN, PLAN, VERIFY, Verification};
+use crate::model::conflict::Decision;
 use crate::model::settings::Replica;
 use crate::model::status::{
     ConflictEntry, Explanation, ExplanationLine, PlanBatch, PlanChange, PlanReport, QueueEntry, TableCheck,
@@ -48,6 +49,16 @@ impl Inquiry {
 
     pub fn conflict(self, id: i64) -> Result<Option<ConflictEntry>, Fault> {
         self.store.conflict(id)
+    }
+
+    pub fn resolve(mut self, id: i64, decision: &Decision) -> Result<(ConflictEntry, Counts), Fault> {
+        let settled = self.store.resolve(id, decision, SystemClock.millis())?;
+        Ok((settled, self.store.counts()?))
+    }
+
+    pub fn undo(mut self, id: i64, force: bool) -> Result<(ConflictEntry, Counts), Fault> {
+        let back = self.store.undo(id, force, SystemClock.millis())?;
+        Ok((back, self.store.counts()?))
     }
 
     pub fn retry(mut self, table: Option<&str>, key: Option<&str>) -> Result<u64, Fault> {

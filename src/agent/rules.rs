@@ -26,7 +26,8 @@ impl Rules {
 
 impl Judge for Rules {
     fn judge(&self, meeting: &Meeting) -> Resolution {
-        resolve::resolve(self.replica.rule(meeting.table).strategy, meeting)
+        let rule = self.replica.rule(meeting.table);
+        resolve::resolve(rule.strategy, &rule.policy, meeting)
     }
 
     fn rank(&self, table: &str) -> usize {

@@ -53,24 +53,35 @@ enum Command {
         id: i64,
         #[arg(long, value_name = "NAME")]
         replica: Option<String>,
-        /// Which version to keep.
-        #[arg(long, required_unless_present = "set")]
+        /// Which version to keep: this device's, the remote's, or what each alone changed.
+        #[arg(long, visible_alias = "keep", required_unless_present_any = ["set", "column"])]
         take: Option<Take>,
+        /// One column from one side.
+        #[arg(long, value_name = "COLUMN=SIDE", value_parser = column_side)]
+        column: Vec<(String, method::Side)>,
         /// A column's value, as JSON or as plain text.
         #[arg(long, value_name = "COLUMN=VALUE", value_parser = column_value)]
         set: Vec<(String, Json)>,
+        /// Also when the row was changed since the conflict.
+        #[arg(long)]
+        anyway: bool,
     },
-    /// Take a settled conflict back.
+    /// Take a settled conflict back: what lost stands again, on all devices.
     Undo {
         id: i64,
         #[arg(long, value_name = "NAME")]
         replica: Option<String>,
+        /// Also when the row was changed since.
+        #[arg(long)]
+        anyway: bool,
     },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Take {
+    #[value(alias = "mine")]
     Local,
+    #[value(alias = "theirs")]
     Remote,
     Merged,
 }
@@ -86,16 +97,19 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
             let conflict: ConflictEntry = context.connect()?.call(method::ConflictsGet { id, replica })?;
             context.show_as(CONFLICT, &conflict, |conflict| sides(conflict, &context.paint, now()))?;
         }
-        Command::Resolve { id, replica, take, set } => {
+        Command::Resolve { id, replica, take, column, set, anyway } => {
             let take = take.map(|take| match take {
                 Take::Local => method::Side::Local,
                 Take::Remote => method::Side::Remote,
                 Take::Merged => method::Side::Merged,
             });
             let set = (!set.is_empty()).then(|| set.into_iter().collect::<BTreeMap<_, _>>());
-            settle(method::ConflictsResolve { id, replica, take, set }.into(), context)?;
+            let columns = (!column.is_empty()).then(|| column.into_iter().collect::<BTreeMap<_, _>>());
+            settle(method::ConflictsResolve { id, replica, take, columns, set, force: anyway }.into(), context)?;
         }
-        Command::Undo { id, replica } => settle(method::ConflictsUndo { id, replica }.into(), context)?,
+        Command::Undo { id, replica, anyway } => {
+            settle(method::ConflictsUndo { id, replica, force: anyway }.into(), context)?;
+        }
     }
     Ok(Exit::Done)
 }
@@ -110,6 +124,16 @@ fn settle(request: Request, context: &Context) -> Result<(), Failure> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn column_side(typed: &str) -> Result<(String, method::Side), String> {
+    let (column, side) = typed.split_once('=').ok_or("expected COLUMN=SIDE")?;
+    let side = match side {
+        "local" | "mine" => method::Side::Local,
+        "remote" | "theirs" => method::Side::Remote,
+        _ => return Err("the side is local or remote".to_owned()),
+    };
+    Ok((column.to_owned(), side))
 }
 
 fn column_value(typed: &str) -> Result<(String, Json), String> {
@@ -259,6 +283,10 @@ mod tests {
             settled_by: Some("rule".into()),
             at: 0,
             remote_device: "ada-phone".into(),
+            remote_at: None,
+            local_device: String::new(),
+            local_at: None,
+            settled_at: None,
             note: String::new(),
         }
     }

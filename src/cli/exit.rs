@@ -52,7 +52,7 @@ impl Exit {
             | ConflictManual | ParkedParent | ParkedConstraint | Unsent => Exit::NotClean,
             HubVersion | ProtocolError | QueueFull | TableMissing | DatabaseMissing | DatabaseNotSqlite
             | DatabaseCorrupt | DatabaseReplaced | NewerFormat | Detached | ScopeGone | UnknownReplica
-            | UnknownMethod | BadRequest | NotFound | Internal => Exit::Failed,
+            | UnknownMethod | BadRequest | NotFound | ConflictSettled | RowChanged | Internal => Exit::Failed,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::kind::Kind;
 use super::preset;
+use crate::model::{ColumnRule, DeleteRule, SideRule};
 
 pub(super) struct Key {
     pub(super) name: &'static str,
@@ -27,11 +28,20 @@ pub(super) enum Part {
     Limits,
     Defaults,
     Table,
+    Strategy,
 }
 
 impl Part {
-    pub(super) const ALL: [Part; 7] =
-        [Part::Top, Part::Replica, Part::Remote, Part::Schedule, Part::Limits, Part::Defaults, Part::Table];
+    pub(super) const ALL: [Part; 8] = [
+        Part::Top,
+        Part::Replica,
+        Part::Remote,
+        Part::Schedule,
+        Part::Limits,
+        Part::Defaults,
+        Part::Table,
+        Part::Strategy,
+    ];
 
     pub(super) fn keys(self) -> &'static [Key] {
         match self {
@@ -43,6 +53,7 @@ impl Part {
             // A rule about the order of two tables needs a table to be about.
             Part::Defaults => &TABLE[1..],
             Part::Table => TABLE,
+            Part::Strategy => STRATEGY,
         }
     }
 
@@ -51,6 +62,9 @@ impl Part {
         match self {
             Part::Top => &["replica"],
             Part::Replica => &["remote", "schedule", "limits", "defaults", "tables"],
+            // A word, or a section that refines it.
+            Part::Defaults | Part::Table => &["strategy"],
+            Part::Strategy => &["columns"],
             _ => &[],
         }
     }
@@ -65,6 +79,7 @@ impl Part {
             Part::Limits => "replica.NAME.limits",
             Part::Defaults => "replica.NAME.defaults",
             Part::Table => "replica.NAME.tables.TABLE",
+            Part::Strategy => "replica.NAME.tables.TABLE.strategy",
         }
     }
 
@@ -100,9 +115,12 @@ const fn count(min: u64, max: u64) -> Kind {
 pub(super) const KINDS: Kind = Kind::Word(&["homing", "watermelon"], &["operations", "delta", "pull-push"]);
 
 pub(super) const STRATEGIES: Kind = Kind::Word(
-    &["client_wins", "server_wins", "latest_timestamp", "field_level"],
-    &["merge", "manual", "needs_review"],
+    &["client_wins", "server_wins", "latest_timestamp", "field_level", "merge", "manual", "needs_review"],
+    &[],
 );
+
+/// What stands in `strategy.columns`.
+pub(super) const COLUMN_RULES: Kind = Kind::Word(&ColumnRule::WORDS, &[]);
 
 const TOP: &[Key] = &[
     key(
@@ -318,7 +336,7 @@ const TABLE: &[Key] = &[
         STRATEGIES,
         "\"latest_timestamp\"",
         "\"field_level\"",
-        "What a conflict comes to, see [conflicts](conflicts.md).",
+        "What a conflict comes to, see [conflicts](conflicts.md); or a section that refines it, see below.",
     ),
     key(
         "priority",
@@ -363,5 +381,79 @@ const TABLE: &[Key] = &[
         "",
         "\"deleted_at\"",
         "The backend's field that is set where a row counts as deleted.",
+    ),
+];
+
+const STRATEGY: &[Key] = &[
+    key(
+        "rule",
+        STRATEGIES,
+        "\"latest_timestamp\"",
+        "\"merge\"",
+        "The strategy itself. Where there are rules for columns and none is named, `field_level`.",
+    ),
+    key(
+        "contested",
+        Kind::Word(&SideRule::WORDS, &[]),
+        "\"latest_timestamp\"",
+        "\"manual\"",
+        "What a column without a rule of its own comes to that both sides changed.",
+    ),
+    key(
+        "in_doubt",
+        Kind::Word(&SideRule::WORDS, &[]),
+        "\"manual\"",
+        "\"server_wins\"",
+        "What values come to that a column's rule cannot merge.",
+    ),
+    key(
+        "deletes",
+        Kind::Word(&DeleteRule::WORDS, &[]),
+        "",
+        "\"manual\"",
+        "What a deletion comes to that meets a change. Default: as the strategy has it.",
+    ),
+    key(
+        "revision",
+        Kind::Text,
+        "",
+        "\"server_revision\"",
+        "A column with a number that grows: the greater one is the later version.",
+    ),
+    key(
+        "milliseconds",
+        Kind::Text,
+        "",
+        "\"updated_at_ms\"",
+        "A column with milliseconds since 1970, asked where `revision` says nothing.",
+    ),
+    key(
+        "iso",
+        Kind::Text,
+        "",
+        "\"updated_at\"",
+        "A column with an ISO 8601 time, asked where the two above say nothing; then the hybrid clock.",
+    ),
+    key(
+        "deleted",
+        Kind::Text,
+        "",
+        "\"deleted_at\"",
+        "A column that says that the app counts the row as deleted: anything but NULL, 0 and the empty text does.",
+    ),
+    key("deleted_value", Kind::Text, "", "\"archived\"", "The one value of `deleted` that says so."),
+    key(
+        "singleton",
+        Kind::Flag,
+        "false",
+        "true",
+        "One row that every device makes for itself, such as its settings: settled by column from the first.",
+    ),
+    key(
+        "mark",
+        Kind::Text,
+        "",
+        "\"conflict_seen\"",
+        "A column of this device's own, never sent: 1 while a conflict of the row waits for a person, then 0.",
     ),
 ];

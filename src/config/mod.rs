@@ -18,6 +18,7 @@ mod problem;
 pub mod published;
 mod replica;
 mod section;
+mod strategy;
 #[cfg(test)]
 mod tests;
 mod tree;

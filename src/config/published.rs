@@ -6,10 +6,11 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::keys::{Key, Part};
+use super::keys::{COLUMN_RULES, Key, Part};
 use super::kind::Kind;
 use super::preset::{self, Preset, preset};
 use super::units::{in_bytes, in_units};
+use crate::model::ColumnRule;
 use crate::model::settings::Priority;
 
 /// A table of keys for each section, as Markdown.
@@ -27,6 +28,7 @@ pub fn reference() -> String {
             Part::Table => {
                 "\n`TABLE` is a table's name, in any case; in quotes when it is more than letters, digits, `_` and `-`.\n"
             }
+            Part::Strategy => "\n`strategy` may be a word, or this section; in `defaults` it may be one as well.\n",
             _ => "",
         };
         out += "\n| key | takes | default | example | |\n|---|---|---|---|---|\n";
@@ -38,6 +40,12 @@ pub fn reference() -> String {
             };
             let Key { name, example, about, .. } = key;
             out += &format!("| `{name}` | {} | {default} | `{example}` | {about} |\n", takes(key.kind));
+        }
+        if part == Part::Strategy {
+            let rules = takes(COLUMN_RULES);
+            out += &format!(
+                "| `columns.COLUMN` | {rules} |  | `\"counter\"` | What this column comes to when both sides changed it. |\n"
+            );
         }
         out += "\n";
     }
@@ -86,11 +94,11 @@ pub fn schema() -> Json {
             "remote": section(Part::Remote, json!({})),
             "schedule": section(Part::Schedule, json!({})),
             "limits": section(Part::Limits, json!({})),
-            "defaults": section(Part::Defaults, json!({})),
+            "defaults": section(Part::Defaults, json!({"strategy": strategy()})),
             "tables": {
                 "description": "Rules for single tables, by their names.",
                 "type": "object",
-                "additionalProperties": section(Part::Table, json!({})),
+                "additionalProperties": section(Part::Table, json!({"strategy": strategy()})),
             },
         }),
     );
@@ -108,6 +116,20 @@ pub fn schema() -> Json {
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     schema["title"] = json!("Homing's config");
     schema
+}
+
+/// A word, or a section.
+fn strategy() -> Json {
+    let key = Part::Table.key("strategy").expect("BUG: every table has a strategy");
+    let columns = json!({
+        "description": "Rules for single columns, by their names.",
+        "type": "object",
+        "additionalProperties": {"enum": ColumnRule::WORDS},
+    });
+    let mut word = property(key);
+    let about = word["description"].take();
+    word.as_object_mut().expect("BUG: a property is an object").remove("description");
+    json!({"anyOf": [word, section(Part::Strategy, json!({"columns": columns}))], "description": about})
 }
 
 fn section(part: Part, sections: Json) -> Json {

@@ -9,7 +9,7 @@ use super::kind::alternatives;
 use super::preset::{Preset, preset};
 use super::problem::Place;
 use super::section::Section;
-use crate::model::Strategy;
+use super::strategy;
 use crate::model::settings::{Backend, Limits, Remote, Replica, Schedule, TableRule, TokenSource, Wire};
 
 /// What relative paths and `~/` are relative to.
@@ -222,9 +222,13 @@ fn read_table(table: &str, section: &Section, defaults: &TableRule) -> TableRule
 
 /// What a section says, and `base` for what it does not.
 fn read_rule(section: &Section, base: TableRule) -> TableRule {
-    let strategy = |word: String| Strategy::ALL.into_iter().find(|strategy| strategy.word() == word);
+    let (strategy, policy) = match section.has_section("strategy") {
+        true => strategy::read(&section.section("strategy", Part::Strategy), base.strategy, base.policy),
+        false => (section.text("strategy").and_then(strategy::named).unwrap_or(base.strategy), base.policy),
+    };
     TableRule {
-        strategy: section.text("strategy").and_then(strategy).unwrap_or(base.strategy),
+        strategy,
+        policy,
         priority: section.priority("priority").unwrap_or(base.priority),
         insert_priority: section.priority("insert_priority").or(base.insert_priority),
         update_priority: section.priority("update_priority").or(base.update_priority),

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::keys::{Key, Part, SECRETS};
-use super::kind::Setting;
+use super::kind::{Kind, Setting};
 use super::problem::{Place, Problem, did_you_mean, nearest};
 use super::tree::{Node, Table, Value};
 use crate::model::settings::{Millis, Priority};
@@ -44,6 +44,26 @@ impl<'a> Section<'a> {
         members
             .map(|(member, node)| (member.clone(), self.open(part, &format!("{name}.{member}"), Some(node))))
             .collect()
+    }
+
+    /// True where a key that takes a word has a section instead.
+    pub(super) fn has_section(&self, name: &str) -> bool {
+        self.node(name).is_some_and(|node| matches!(node.value, Value::Table(_)))
+    }
+
+    /// A section of free names, each with one value of `kind`.
+    pub(super) fn words(&self, name: &str, kind: Kind) -> Vec<(String, String)> {
+        let path = self.path(name);
+        let members = self.node(name).and_then(|node| self.as_table(&path, &path, node)).into_iter().flatten();
+        let read = |(member, node): (&String, &Node)| match kind.read(&node.value) {
+            Ok(Setting::Text(word)) => Some((member.clone(), word)),
+            Ok(other) => panic!("BUG: {path}.{member} is read as a word and is {other:?}"),
+            Err((text, hint)) => {
+                self.note(&node.place, format!("`{path}.{member}`: {text}"), hint);
+                None
+            }
+        };
+        members.filter_map(read).collect()
     }
 
     pub(super) fn note(&self, place: &Place, text: impl Into<String>, hint: impl Into<String>) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::keys::{Key, Part};
 use super::*;
 use crate::model::settings::{Limits, Priority, Schedule, TokenSource};
-use crate::model::{Operation, Strategy, Table as Schema};
+use crate::model::{ColumnRule, DeleteRule, Operation, SideRule, SoftDelete, Strategy, Table as Schema};
 
 const SMALLEST: &str = "[replica.notes]
 database = 'notes.db'
@@ -138,7 +138,7 @@ fn all_problems_are_told_at_once_with_their_places() {
         [replica.notes.defaults]
         after = ["projects"]
         [replica.notes.tables.tasks]
-        strategy = "manual"
+        strategy = "manul"
         priority = "hihg"
         after = "projects"
         immediate = 2024-01-01
@@ -163,11 +163,80 @@ fn all_problems_are_told_at_once_with_their_places() {
         :19:27: `replica.notes.limits.batch_bytes_max`: it is not a size; write it like 1000000, "1MB" or "1MiB"
         :20:28: `replica.notes.limits.delete_share_max`: it is not a share from 0 to 1; write it like 0.5 or "50%"
         :22:9: unknown key `after` in [replica.notes.defaults]; it belongs into [replica.NAME.tables.TABLE]
-        :24:20: `replica.notes.tables.tasks.strategy`: `manual` is not in this version yet; use client_wins, server_wins, latest_timestamp or field_level
+        :24:20: `replica.notes.tables.tasks.strategy`: `manul` is not known; did you mean `manual`?
         :25:20: `replica.notes.tables.tasks.priority`: `hihg` is no priority; did you mean `high`?
         :26:17: `replica.notes.tables.tasks.after`: it is a list; write ["projects"]
         :27:21: `replica.notes.tables.tasks.immediate`: it is a date or time and takes true or false; write true or false, without quotes
         :28:24: unknown key `table` in [replica.notes]; did you mean `tables`?
+        "#,
+    );
+}
+
+#[test]
+fn a_strategy_is_a_word_or_a_section_that_refines_it() {
+    let config = good(
+        r#"
+        [replica.notes]
+        database = "notes.db"
+        remote.url = "https://hub.example.org"
+        [replica.notes.defaults]
+        strategy = { rule = "server_wins", deletes = "manual" }
+        [replica.notes.tables.tasks]
+        strategy.columns.votes = "counter"
+        strategy.columns.Status = "server_wins"
+        strategy.iso = "updated_at"
+        [replica.notes.tables.forms]
+        strategy = "merge"
+        [replica.notes.tables.settings.strategy]
+        rule = "merge"
+        singleton = true
+        contested = "manual"
+        deleted = "state"
+        deleted_value = "gone"
+        mark = "conflict_seen"
+        "#,
+        "",
+    );
+    let tasks = config.rule("tasks");
+    assert_eq!(tasks.strategy, Strategy::FieldLevel, "rules for columns need a strategy that asks them");
+    assert_eq!(tasks.policy.column("VOTES"), Some(ColumnRule::Counter));
+    assert_eq!(tasks.policy.column("status"), Some(ColumnRule::Side(SideRule::ServerWins)));
+    assert_eq!(tasks.policy.times.iso.as_deref(), Some("updated_at"));
+    assert_eq!(tasks.policy.deletes, Some(DeleteRule::Side(SideRule::Manual)), "the defaults' rule holds");
+    assert_eq!(config.rule("forms").strategy, Strategy::Merge);
+    let settings = config.rule("settings");
+    assert!(settings.policy.singleton && settings.policy.mark.as_deref() == Some("conflict_seen"));
+    assert_eq!(settings.policy.contested, SideRule::Manual);
+    let soft = SoftDelete { column: "state".into(), value: Some("gone".into()) };
+    assert_eq!(settings.policy.deleted, Some(soft));
+    assert_eq!(config.rule("other").strategy, Strategy::ServerWins);
+}
+
+#[test]
+fn a_refinement_that_cannot_work_is_told_with_its_place() {
+    bad(
+        r#"
+        [replica.notes]
+        database = "notes.db"
+        remote.url = "https://hub.example.org"
+        [replica.notes.tables.tasks.strategy]
+        rule = "feild_level"
+        columns.votes = "countr"
+        colums.x = "set"
+        deletes = "edit_win"
+        [replica.notes.tables.forms.strategy]
+        rule = "server_wins"
+        columns.a = "set"
+        deleted_value = "gone"
+        "#,
+        "",
+        r#"
+        :6:16: `replica.notes.tables.tasks.strategy.rule`: `feild_level` is not known; did you mean `field_level`?
+        :7:25: `replica.notes.tables.tasks.strategy.columns.votes`: `countr` is not known; did you mean `counter`?
+        :8:9: unknown key `colums` in [replica.notes.tables.tasks.strategy]; did you mean `columns`?
+        :9:19: `replica.notes.tables.tasks.strategy.deletes`: `edit_win` is not known; did you mean `edit_wins`?
+        :12:9: `replica.notes.tables.forms.strategy.columns` has no effect with server_wins, which takes whole rows; write rule = "field_level" or "merge"
+        :13:25: `replica.notes.tables.forms.strategy.deleted_value` is there and `deleted` is not; name the column with `deleted`
         "#,
     );
 }
@@ -354,12 +423,21 @@ fn a_bad_variable_is_told_by_its_name() {
     );
 }
 
+/// What must be there for a key to be taken.
+fn needed(part: Part, key: &Key) -> &'static str {
+    match key.name {
+        "contested" | "in_doubt" | "singleton" if part == Part::Strategy => "rule = \"merge\"\n",
+        "deleted_value" => "deleted = \"state\"\n",
+        _ => "",
+    }
+}
+
 /// Every key of every part, with a config that sets it to `value`.
 fn with_each_key(value: impl Fn(&Key) -> &str) -> Vec<(Part, &'static Key, String)> {
     let mut configs = Vec::new();
     for part in Part::ALL {
         for key in part.keys().iter().filter(|key| !key.required && !value(key).is_empty()) {
-            let line = format!("{} = {}\n", key.name, value(key));
+            let line = format!("{}{} = {}\n", needed(part, key), key.name, value(key));
             let heading = format!("[{}]\n", part.heading().replace("NAME", "notes").replace("TABLE", "tasks"));
             let text = match part {
                 Part::Top => format!("{line}{SMALLEST}"),
@@ -380,15 +458,18 @@ fn every_key_does_something_and_every_default_is_the_one_that_is_told() {
     };
     let smallest = plain(SMALLEST);
     let with_table = plain(&format!("{SMALLEST}[replica.notes.tables.tasks]\n"));
+    let without = |part: Part, key: &Key| match part {
+        Part::Table => with_table.clone(),
+        Part::Strategy => plain(&format!("{SMALLEST}[replica.notes.tables.tasks.strategy]\n{}", needed(part, key))),
+        _ => smallest.clone(),
+    };
     let examples = with_each_key(|key| key.example);
     assert!(examples.len() > 40);
     for (part, key, text) in examples.iter().filter(|(_, key, _)| key.example != key.default) {
-        let unset = if *part == Part::Table { &with_table } else { &smallest };
-        assert!(plain(text) != *unset, "{} of {part:?} changes nothing", key.name);
+        assert!(plain(text) != without(*part, key), "{} of {part:?} changes nothing", key.name);
     }
     for (part, key, text) in with_each_key(|key| key.default) {
-        let unset = if part == Part::Table { &with_table } else { &smallest };
-        assert_eq!(plain(&text), *unset, "the default of {} in {part:?}", key.name);
+        assert_eq!(plain(&text), without(part, key), "the default of {} in {part:?}", key.name);
     }
 }
 

@@ -1,27 +1,35 @@
 //! What a conflict comes to: one remote version of a row meets an unacknowledged local one.
 //!
-//! Pure and symmetric where it must be: with `latest_timestamp` and `field_level` two
-//! devices that see the same two versions choose the same one, so that everyone ends
-//! up equal. Says for each verdict whether a version loses; such a version goes into
-//! the ledger before anything is overwritten. Never invents a value: every value of a
-//! verdict stood in one of the two versions.
+//! Pure and symmetric where it must be: with `latest_timestamp`, `field_level` and
+//! `merge` two devices that see the same two versions choose the same row, so that
+//! everyone ends up equal. Says for each verdict whether a version loses; such a version
+//! goes into the ledger before anything is overwritten. A value that stood in neither
+//! version comes from a column's rule alone, such as a counter's sum; values that the
+//! rule cannot merge are never guessed at, but fall to what is `in_doubt`.
 //!
 //! `docs/conflicts.md` has the matrix of all pairs; a test holds it to this code.
 
-use std::cmp::Ordering;
+mod combine;
+mod later;
+#[cfg(test)]
+mod tests;
 
+pub use self::combine::{Misfit, fits};
+use self::combine::{Unfit, combine, inferred};
+use self::later::later;
 pub use crate::model::conflict::{Meeting, Resolution, Verdict};
-use crate::model::{ConflictKind, Row, Settler, Strategy, Value};
+use crate::model::{ColumnRule, ConflictKind, DeleteRule, Policy, Row, Settler, SideRule, SoftDelete, Strategy, Value};
 
-pub fn resolve(strategy: Strategy, meeting: &Meeting) -> Resolution {
+pub fn resolve(strategy: Strategy, policy: &Policy, meeting: &Meeting) -> Resolution {
+    let lives = Lives::of(policy, meeting);
     let settle = |verdict, record, note: String| Resolution {
-        kind: kind(meeting),
+        kind: lives.kind(meeting),
         verdict,
         record,
         settled_by: Some(Settler::Rule),
         note,
     };
-    if meeting.local == meeting.remote {
+    if meeting.local == meeting.remote && !counted_apart(strategy, policy, meeting) {
         return settle(Verdict::TakeRemote, false, "Both sides are equal.".into());
     }
     if meeting.base_known && meeting.local == meeting.base {
@@ -30,90 +38,168 @@ pub fn resolve(strategy: Strategy, meeting: &Meeting) -> Resolution {
     if meeting.base_known && meeting.remote == meeting.base {
         return settle(Verdict::KeepLocal, false, "Only this device changed the row.".into());
     }
-    match strategy {
-        Strategy::ServerWins => settle(Verdict::TakeRemote, true, "server_wins: the remote's version stands.".into()),
-        Strategy::ClientWins => settle(Verdict::KeepLocal, true, "client_wins: this device's version stands.".into()),
-        Strategy::LatestTimestamp => {
-            let (side, note) = later(meeting);
-            settle(side, true, format!("latest_timestamp: {note}."))
+    let Settled { verdict, record, open, note } = match (meeting.local, meeting.remote) {
+        (Some(local), Some(remote)) if lives.alike() => rows(strategy, policy, meeting, local, remote),
+        _ => deletion(strategy, policy, meeting, &lives),
+    };
+    let by = if lives.alike() { strategy.word() } else { deletes(strategy, policy).word() };
+    Resolution { settled_by: (!open).then_some(Settler::Rule), ..settle(verdict, record, format!("{by}: {note}.")) }
+}
+
+/// True for equal rows in which both sides counted: two that each add one to ten have
+/// counted two, though both have eleven.
+fn counted_apart(strategy: Strategy, policy: &Policy, meeting: &Meeting) -> bool {
+    let (Some(base), Some(local), true) = (meeting.base, meeting.local, meeting.base_known) else { return false };
+    let by_column = matches!(strategy, Strategy::FieldLevel | Strategy::Merge);
+    by_column && policy.counts(meeting.columns, base, local)
+}
+
+/// What a rule made of it.
+struct Settled {
+    verdict: Verdict,
+    record: bool,
+    /// It waits for a person.
+    open: bool,
+    note: String,
+}
+
+impl Settled {
+    fn whole(verdict: Verdict, note: impl Into<String>) -> Settled {
+        Settled { verdict, record: true, open: false, note: note.into() }
+    }
+}
+
+/// Which sides have the row, as the app sees it.
+struct Lives {
+    local: bool,
+    remote: bool,
+}
+
+impl Lives {
+    fn of(policy: &Policy, meeting: &Meeting) -> Lives {
+        let lives = |side: Option<&Row>| {
+            side.is_some_and(|row| !policy.deleted.as_ref().is_some_and(|soft| is_deleted(soft, meeting, row)))
+        };
+        Lives { local: lives(meeting.local), remote: lives(meeting.remote) }
+    }
+
+    fn alike(&self) -> bool {
+        self.local == self.remote
+    }
+
+    fn kind(&self, meeting: &Meeting) -> ConflictKind {
+        match (self.local, self.remote) {
+            (true, false) => return ConflictKind::UpdateDelete,
+            (false, true) => return ConflictKind::DeleteUpdate,
+            _ => {}
         }
-        Strategy::FieldLevel | Strategy::Merge => match (meeting.base, meeting.local, meeting.remote) {
-            (Some(base), Some(local), Some(remote)) if meeting.base_known => {
-                let Merged { verdict, lost, note } = merge(meeting, base, local, remote);
-                settle(verdict, lost, format!("{}: {note}.", strategy.word()))
-            }
-            _ => {
-                let (side, note) = later(meeting);
-                settle(side, true, format!("{}: there is no common row to compare with; {note}.", strategy.word()))
-            }
-        },
-        Strategy::Manual | Strategy::NeedsReview => Resolution {
-            settled_by: None,
-            ..settle(
+        match (meeting.local, meeting.remote) {
+            (Some(_), Some(_)) if meeting.base_known && meeting.base.is_none() => ConflictKind::InsertInsert,
+            (Some(_), Some(_)) => ConflictKind::UpdateUpdate,
+            (Some(_), None) => ConflictKind::UpdateDelete,
+            (None, _) => ConflictKind::DeleteUpdate,
+        }
+    }
+}
+
+/// True when the app counts the row as deleted.
+fn is_deleted(soft: &SoftDelete, meeting: &Meeting, row: &Row) -> bool {
+    let Some(at) = place(meeting, &soft.column) else { return false };
+    match (&soft.value, &row[at]) {
+        (Some(wanted), Value::Text(text)) => wanted == text,
+        (Some(wanted), Value::Integer(number)) => *wanted == number.to_string(),
+        (Some(_), _) | (None, Value::Null | Value::Integer(0)) => false,
+        (None, Value::Text(text)) => !text.is_empty(),
+        (None, _) => true,
+    }
+}
+
+fn place(meeting: &Meeting, name: &str) -> Option<usize> {
+    meeting.columns.iter().position(|column| column.eq_ignore_ascii_case(name))
+}
+
+/// The rule for a deletion that meets a change, where the config has none: the strategy's.
+fn deletes(strategy: Strategy, policy: &Policy) -> DeleteRule {
+    policy.deletes.unwrap_or(DeleteRule::Side(match strategy {
+        Strategy::ClientWins => SideRule::ClientWins,
+        Strategy::ServerWins => SideRule::ServerWins,
+        Strategy::LatestTimestamp | Strategy::FieldLevel | Strategy::Merge => SideRule::LatestTimestamp,
+        Strategy::Manual | Strategy::NeedsReview => SideRule::Manual,
+    }))
+}
+
+fn deletion(strategy: Strategy, policy: &Policy, meeting: &Meeting, lives: &Lives) -> Settled {
+    let living = |wins: bool| if lives.local == wins { Verdict::KeepLocal } else { Verdict::TakeRemote };
+    match deletes(strategy, policy) {
+        DeleteRule::EditWins if !lives.alike() => Settled::whole(living(true), "the row stays, whoever deleted it"),
+        DeleteRule::DeleteWins if !lives.alike() => Settled::whole(living(false), "the row goes, whoever changed it"),
+        // Both are gone, one of them by a mark of the app's.
+        DeleteRule::EditWins | DeleteRule::DeleteWins => whole(SideRule::LatestTimestamp, policy, meeting),
+        DeleteRule::Side(side) => whole(side, policy, meeting),
+    }
+}
+
+/// One of the two versions, whole.
+fn whole(side: SideRule, policy: &Policy, meeting: &Meeting) -> Settled {
+    match side {
+        SideRule::ServerWins => Settled::whole(Verdict::TakeRemote, "the remote's version stands"),
+        SideRule::ClientWins => Settled::whole(Verdict::KeepLocal, "this device's version stands"),
+        SideRule::LatestTimestamp => {
+            let (verdict, note) = later(policy, meeting);
+            Settled::whole(verdict, note)
+        }
+        SideRule::Manual => Settled {
+            open: true,
+            ..Settled::whole(
                 Verdict::TakeRemote,
-                true,
-                format!(
-                    "{}: the remote's version stands here until a person decides; this device's is kept.",
-                    strategy.word()
-                ),
+                "the remote's version stands here until a person decides; this device's is kept",
             )
         },
     }
 }
 
-fn kind(meeting: &Meeting) -> ConflictKind {
-    match (meeting.local, meeting.remote) {
-        (Some(_), Some(_)) if meeting.base_known && meeting.base.is_none() => ConflictKind::InsertInsert,
-        (Some(_), Some(_)) => ConflictKind::UpdateUpdate,
-        (Some(_), None) => ConflictKind::UpdateDelete,
-        (None, _) => ConflictKind::DeleteUpdate,
+/// Two rows that differ, and neither is a deletion.
+fn rows(strategy: Strategy, policy: &Policy, meeting: &Meeting, local: &Row, remote: &Row) -> Settled {
+    match strategy {
+        Strategy::ServerWins => whole(SideRule::ServerWins, policy, meeting),
+        Strategy::ClientWins => whole(SideRule::ClientWins, policy, meeting),
+        Strategy::LatestTimestamp => whole(SideRule::LatestTimestamp, policy, meeting),
+        Strategy::Manual | Strategy::NeedsReview => whole(SideRule::Manual, policy, meeting),
+        Strategy::FieldLevel | Strategy::Merge => match meeting.base {
+            Some(base) if meeting.base_known => by_column(strategy, policy, meeting, base, local, remote),
+            None if meeting.base_known && (strategy == Strategy::Merge || policy.singleton) => {
+                // Made on both sides: each began with the columns' defaults.
+                let mut blank = meeting.defaults.to_vec();
+                blank.resize(meeting.columns.len(), Value::Null);
+                by_column(strategy, policy, meeting, &blank, local, remote)
+            }
+            _ => {
+                let (verdict, note) = later(policy, meeting);
+                Settled::whole(verdict, format!("there is no common row to compare with; {note}"))
+            }
+        },
     }
 }
 
-/// The later version. Equal stamps fall to the greater device name and then to the
-/// greater content, which mean nothing but are the same on every device.
-fn later(meeting: &Meeting) -> (Verdict, String) {
-    let by_device = || meeting.local_device.cmp(meeting.remote_device);
-    let order = meeting.local_stamp.cmp(&meeting.remote_stamp);
-    let tie = order == Ordering::Equal;
-    let local_wins = order.then_with(by_device).then_with(|| meeting.local.cmp(&meeting.remote)).is_gt();
-    let verdict = if local_wins { Verdict::KeepLocal } else { Verdict::TakeRemote };
-    let whose = if local_wins { "this device's version" } else { "the remote's version" };
-    let note = match tie {
-        true => format!("both were written at the same time; {whose} stands by the order of device names"),
-        false => format!("{whose} is the later one and stands"),
-    };
-    (verdict, note)
-}
-
-struct Merged {
-    verdict: Verdict,
-    /// A column was changed on both sides, and one of the two values is gone.
-    lost: bool,
-    note: String,
-}
-
-fn merge(meeting: &Meeting, base: &Row, local: &Row, remote: &Row) -> Merged {
-    let (winner, which) = later(meeting);
-    let local_wins = winner == Verdict::KeepLocal;
-    let mut contested = Vec::new();
-    let pick = |at: usize| -> Value {
+/// Column by column: what one side changed is that side's; what both changed falls to
+/// the column's rule.
+fn by_column(strategy: Strategy, policy: &Policy, meeting: &Meeting, base: &Row, local: &Row, remote: &Row) -> Settled {
+    let mut told = Told::default();
+    let mut row = Row::with_capacity(local.len());
+    for at in 0..meeting.columns.len() {
         let (base, local, remote) = (&base[at], &local[at], &remote[at]);
-        let both = local != remote && local != base && remote != base;
-        if both {
-            contested.push(meeting.columns[at].as_str());
-        }
-        let take_local = if both { local_wins } else { remote == base };
-        if take_local { local.clone() } else { remote.clone() }
-    };
-    let row: Row = (0..meeting.columns.len()).map(pick).collect();
-    let note = match contested.as_slice() {
-        [] => "the two sides changed different columns, and both changes stand".to_owned(),
-        columns => format!("both sides changed {}; there {which}", columns.join(", ")),
-    };
-    Merged {
-        lost: !contested.is_empty(),
-        note,
+        let counts = || policy.column(&meeting.columns[at]) == Some(ColumnRule::Counter);
+        let both = local != base && remote != base && (local != remote || counts());
+        row.push(match both {
+            true => contested(strategy, policy, meeting, at, [base, local, remote], &mut told),
+            false if remote == base => local.clone(),
+            false => remote.clone(),
+        });
+    }
+    Settled {
+        record: told.loses(),
+        open: told.open,
+        note: told.sentence(),
         verdict: match row {
             row if row == *remote => Verdict::TakeRemote,
             row if row == *local => Verdict::KeepLocal,
@@ -122,263 +208,90 @@ fn merge(meeting: &Meeting, base: &Row, local: &Row, remote: &Row) -> Merged {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::Chance;
-    use crate::model::Stamp;
-
-    const DID: [&str; 4] = ["insert", "update", "delete", "none"];
-
-    fn row(numbers: &[i64]) -> Option<Row> {
-        Some(numbers.iter().map(|number| Value::Integer(*number)).collect())
-    }
-
-    fn columns(count: usize) -> Vec<String> {
-        (0..count).map(|at| format!("c{at}")).collect()
-    }
-
-    /// The version of a side that did this to the row. Updates touch a column of their
-    /// own and one that both touch.
-    fn version(did: &str, base: &Option<Row>, own: i64) -> Option<Row> {
-        match did {
-            "delete" => None,
-            "none" => base.clone(),
-            _ if own == 1 => row(&[0, 1, 0, 1]),
-            _ => row(&[0, 0, 2, 2]),
-        }
-    }
-
-    /// The matrix of `docs/conflicts.md`, as the code has it.
-    fn matrix() -> String {
-        let mut out = String::from("| here | there | kind |");
-        Strategy::ALL.iter().for_each(|strategy| out += &format!(" {} |", strategy.word()));
-        out += "\n|---|---|---|---|---|---|---|---|---|---|\n";
-        for here in DID {
-            for there in DID {
-                // Whoever updates or deletes a row had it; whoever inserts it had not.
-                let had = if here == "none" { there != "insert" } else { here != "insert" };
-                let base = if had { row(&[0, 0, 0, 0]) } else { None };
-                let (local, remote) = (version(here, &base, 1), version(there, &base, 2));
-                let cell = |strategy| {
-                    let outcome = |local_stamp, remote_stamp| {
-                        resolve(
-                            strategy,
-                            &Meeting {
-                                table: "t",
-                                columns: &columns(4),
-                                base: base.as_ref(),
-                                base_known: true,
-                                local: local.as_ref(),
-                                remote: remote.as_ref(),
-                                local_stamp: Stamp(local_stamp),
-                                remote_stamp: Stamp(remote_stamp),
-                                local_device: "a",
-                                remote_device: "b",
-                            },
-                        )
-                    };
-                    (outcome(2, 1), outcome(1, 2))
-                };
-                let kind = cell(Strategy::ServerWins).0;
-                let kind = if kind.record { kind.kind.word() } else { "" };
-                out += &format!("| {here} | {there} | {kind} |");
-                for strategy in Strategy::ALL {
-                    let (early, late) = cell(strategy);
-                    assert_eq!(early.record, late.record);
-                    let winner = match (&early.verdict, &late.verdict) {
-                        (Verdict::KeepLocal, Verdict::KeepLocal) => "local",
-                        (Verdict::TakeRemote, Verdict::TakeRemote) => "remote",
-                        (Verdict::KeepLocal, Verdict::TakeRemote) => "later",
-                        (Verdict::Merge(a), Verdict::Merge(b)) => {
-                            assert_eq!((a, b), (&row(&[0, 1, 2, 1]).unwrap(), &row(&[0, 1, 2, 2]).unwrap()));
-                            "by column"
-                        }
-                        other => panic!("{here} and {there} under {strategy:?}: {other:?}"),
-                    };
-                    let loses = match (early.record, early.settled_by) {
-                        (false, _) => "",
-                        (true, Some(_)) => " *",
-                        (true, None) => " ?",
-                    };
-                    out += &format!(" {winner}{loses} |");
-                }
-                out += "\n";
-            }
-        }
-        out
-    }
-
-    #[test]
-    fn the_published_matrix_is_what_the_code_does() {
-        let document = include_str!("../../docs/conflicts.md");
-        let matrix = matrix();
-        assert!(document.contains(&matrix), "docs/conflicts.md does not have this matrix:\n{matrix}");
-    }
-
-    fn meet<'a>(
-        columns: &'a [String],
-        base: &'a Option<Row>,
-        local: &'a Option<Row>,
-        remote: &'a Option<Row>,
-    ) -> Meeting<'a> {
-        Meeting {
-            table: "t",
-            columns,
-            base: base.as_ref(),
-            base_known: true,
-            local: local.as_ref(),
-            remote: remote.as_ref(),
-            local_stamp: Stamp(2),
-            remote_stamp: Stamp(1),
-            local_device: "a",
-            remote_device: "b",
-        }
-    }
-
-    #[test]
-    fn columns_changed_on_one_side_merge_without_a_loser() {
-        let (names, base) = (columns(3), row(&[1, 2, 3]));
-        let (local, remote) = (row(&[1, 20, 3]), row(&[1, 2, 30]));
-        let resolution = resolve(Strategy::FieldLevel, &meet(&names, &base, &local, &remote));
-        assert_eq!(resolution.verdict, Verdict::Merge(row(&[1, 20, 30]).unwrap()));
-        assert!(!resolution.record);
-        assert_eq!(resolution.kind, ConflictKind::UpdateUpdate);
-
-        // The same change on both sides is nobody's loss.
-        let remote = row(&[1, 20, 30]);
-        let resolution = resolve(Strategy::FieldLevel, &meet(&names, &base, &local, &remote));
-        assert_eq!((resolution.verdict, resolution.record), (Verdict::TakeRemote, false));
-    }
-
-    #[test]
-    fn a_column_changed_on_both_sides_falls_to_the_later_and_is_recorded() {
-        let (names, base) = (columns(3), row(&[1, 2, 3]));
-        let (local, remote) = (row(&[1, 20, 3]), row(&[1, 21, 30]));
-        let mut meeting = meet(&names, &base, &local, &remote);
-        let resolution = resolve(Strategy::FieldLevel, &meeting);
-        assert_eq!(resolution.verdict, Verdict::Merge(row(&[1, 20, 30]).unwrap()));
-        assert!(resolution.record);
-        assert_eq!(
-            resolution.note,
-            "field_level: both sides changed c1; there this device's version is the later one and stands."
-        );
-        meeting.remote_stamp = Stamp(3);
-        assert_eq!(resolve(Strategy::FieldLevel, &meeting).verdict, Verdict::TakeRemote);
-    }
-
-    #[test]
-    fn equality_is_identity_of_class_and_bytes() {
-        let names = columns(1);
-        let base = Some(vec![Value::Text("abc".into())]);
-        let local = Some(vec![Value::Text("ABC".into())]);
-        let resolution = resolve(Strategy::ServerWins, &meet(&names, &base, &local, &base));
-        assert_eq!(resolution.verdict, Verdict::KeepLocal, "ABC is a change of abc");
-        let (one, real) = (row(&[1]), Some(vec![Value::Real(1.0)]));
-        assert!(resolve(Strategy::ServerWins, &meet(&names, &base, &one, &real)).record, "1 is not 1.0");
-    }
-
-    #[test]
-    fn without_the_base_row_the_later_version_stands_whole() {
-        let (names, none) = (columns(2), None);
-        let (local, remote) = (row(&[1, 20]), row(&[10, 2]));
-        let meeting = Meeting { base_known: false, ..meet(&names, &none, &local, &remote) };
-        let resolution = resolve(Strategy::FieldLevel, &meeting);
-        assert_eq!((resolution.verdict, resolution.record), (Verdict::KeepLocal, true));
-        assert_eq!(resolution.kind, ConflictKind::UpdateUpdate);
-        let meeting = Meeting { base_known: true, ..meeting };
-        assert_eq!(resolve(Strategy::FieldLevel, &meeting).kind, ConflictKind::InsertInsert);
-    }
-
-    #[test]
-    fn of_equal_times_the_greater_device_wins_and_then_the_greater_row() {
-        let (names, base) = (columns(1), row(&[0]));
-        let (local, remote) = (row(&[2]), row(&[1]));
-        let mut meeting = meet(&names, &base, &local, &remote);
-        meeting.remote_stamp = meeting.local_stamp;
-        assert_eq!(resolve(Strategy::LatestTimestamp, &meeting).verdict, Verdict::TakeRemote, "b is greater than a");
-        meeting.remote_device = "a";
-        assert_eq!(resolve(Strategy::LatestTimestamp, &meeting).verdict, Verdict::KeepLocal, "2 is greater than 1");
-    }
-
-    /// One of the small rows that a column of 0 to 2 can make, or none.
-    fn any_version(chance: &mut Chance, columns: usize) -> Option<Row> {
-        (chance.below(5) > 0).then(|| (0..columns).map(|_| Value::Integer(chance.below(3) as i64)).collect())
-    }
-
-    #[test]
-    fn nothing_that_was_written_is_lost_without_a_record() {
-        for seed in 0..20_000 {
-            let mut chance = Chance::new(seed);
-            let names = columns(3);
-            let [base, local, remote] = [(); 3].map(|()| any_version(&mut chance, 3));
-            let mut meeting = meet(&names, &base, &local, &remote);
-            meeting.base_known = chance.below(4) > 0;
-            if !meeting.base_known {
-                meeting.base = None;
-            }
-            meeting.remote_stamp = Stamp(1 + chance.below(3) as i64);
-            meeting.remote_device = *chance.pick(&["", "a", "b"]);
-            let strategy = *chance.pick(&Strategy::ALL);
-            let resolution = resolve(strategy, &meeting);
-            let merged;
-            let stands = match &resolution.verdict {
-                Verdict::TakeRemote => meeting.remote,
-                Verdict::KeepLocal => meeting.local,
-                Verdict::Merge(row) => {
-                    merged = row.clone();
-                    Some(&merged)
-                }
-            };
-            let kept = |side: Option<&Row>| {
-                side == stands
-                    || meeting.base_known && side == meeting.base
-                    || match (side, stands, meeting.base) {
-                        (Some(side), Some(stands), Some(base)) => side
-                            .iter()
-                            .zip(stands)
-                            .zip(base)
-                            .all(|((side, stands), base)| side == stands || side == base),
-                        _ => false,
+/// What a column comes to that both sides changed.
+fn contested(
+    strategy: Strategy,
+    policy: &Policy,
+    meeting: &Meeting,
+    at: usize,
+    [base, local, remote]: [&Value; 3],
+    told: &mut Told,
+) -> Value {
+    let name = meeting.columns[at].as_str();
+    let guess = || if strategy == Strategy::Merge { inferred(base, local, remote) } else { None };
+    let rule = policy.column(name).or_else(guess).unwrap_or(ColumnRule::Side(policy.contested));
+    let side = match rule {
+        ColumnRule::Side(side) => side,
+        kind => {
+            let local_later = || later(policy, meeting).0 == Verdict::KeepLocal;
+            match combine(kind, base, local, remote, local_later) {
+                Ok(combined) => {
+                    told.merged.push(name.to_owned());
+                    if combined.lost {
+                        told.lost.push(format!("parts of {name} that both changed are the later side's"));
                     }
-            };
-            assert!(
-                resolution.record || kept(meeting.local) && kept(meeting.remote),
-                "seed {seed}: {strategy:?} {meeting:?} {resolution:?}"
-            );
-            assert!(
-                resolution.record || resolution.settled_by == Some(Settler::Rule),
-                "only a loss waits for a person"
-            );
-        }
-    }
-
-    #[test]
-    fn both_devices_choose_the_same_row() {
-        for seed in 0..20_000 {
-            let mut chance = Chance::new(seed);
-            let names = columns(3);
-            let [base, one, other] = [(); 3].map(|()| any_version(&mut chance, 3));
-            let stamps = [Stamp(chance.below(2) as i64), Stamp(chance.below(2) as i64)];
-            let devices = [*chance.pick(&["a", "b"]), *chance.pick(&["a", "b"])];
-            for strategy in [Strategy::LatestTimestamp, Strategy::FieldLevel] {
-                let stands = |local: usize| {
-                    let sides = [&one, &other];
-                    let meeting = Meeting {
-                        local_stamp: stamps[local],
-                        remote_stamp: stamps[1 - local],
-                        local_device: devices[local],
-                        remote_device: devices[1 - local],
-                        ..meet(&names, &base, sides[local], sides[1 - local])
+                    return combined.value;
+                }
+                Err(Unfit(why)) => {
+                    let stands = match policy.in_doubt {
+                        SideRule::Manual => String::new(),
+                        side => format!(" ({} decides)", side.word()),
                     };
-                    match resolve(strategy, &meeting).verdict {
-                        Verdict::TakeRemote => sides[1 - local].clone(),
-                        Verdict::KeepLocal => sides[local].clone(),
-                        Verdict::Merge(row) => Some(row),
-                    }
-                };
-                assert_eq!(stands(0), stands(1), "seed {seed}: {strategy:?}");
+                    told.lost.push(format!("{name} cannot be merged as {}: {why}{stands}", kind.word()));
+                    policy.in_doubt
+                }
             }
         }
+    };
+    let verdict = match side {
+        SideRule::ClientWins => Verdict::KeepLocal,
+        SideRule::ServerWins => Verdict::TakeRemote,
+        SideRule::LatestTimestamp => {
+            let (verdict, note) = later(policy, meeting);
+            told.by_time.push(name.to_owned());
+            told.later = note;
+            verdict
+        }
+        SideRule::Manual => {
+            told.open = true;
+            Verdict::TakeRemote
+        }
+    };
+    match side {
+        SideRule::LatestTimestamp => {}
+        SideRule::Manual => told.lost.push(format!("{name} waits for a person, and has the remote's value until then")),
+        side => told.lost.push(format!("both sides changed {name}; {} decides", side.word())),
+    }
+    if verdict == Verdict::KeepLocal { local.clone() } else { remote.clone() }
+}
+
+/// What there is to say of a row that was settled by column.
+#[derive(Default)]
+struct Told {
+    open: bool,
+    merged: Vec<String>,
+    by_time: Vec<String>,
+    later: String,
+    lost: Vec<String>,
+}
+
+impl Told {
+    fn loses(&self) -> bool {
+        !self.by_time.is_empty() || !self.lost.is_empty()
+    }
+
+    fn sentence(&self) -> String {
+        let mut parts = Vec::new();
+        if !self.merged.is_empty() {
+            parts.push(format!("{} merged", self.merged.join(", ")));
+        }
+        if !self.by_time.is_empty() {
+            parts.push(format!("both sides changed {}; there {}", self.by_time.join(", "), self.later));
+        }
+        parts.extend(self.lost.iter().cloned());
+        if parts.is_empty() {
+            return "the two sides changed different columns, and both changes stand".to_owned();
+        }
+        parts.join("; ")
     }
 }

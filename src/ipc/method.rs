@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use super::service::Topic;
+pub use crate::model::conflict::Side;
 
 /// One method, as `rpc.discover` describes it.
 #[derive(Clone, Copy, Debug)]
@@ -134,10 +135,11 @@ methods! {
         "The ledger, newest first; only what waits for a person with `open`.";
     "conflicts.get" ConflictsGet { id: i64, replica: Option<String> } -> "Conflict", "One conflict with all its sides.";
     "conflicts.resolve" ConflictsResolve {
-        id: i64, replica: Option<String>, take: Option<Side>, set: Option<BTreeMap<String, Json>>
-    } -> "Conflict", "Settles a conflict: one side, or a value for each column.";
-    "conflicts.undo" ConflictsUndo { id: i64, replica: Option<String> } -> "Conflict",
-        "Takes a settled conflict back to what it was.";
+        id: i64, replica: Option<String>, take: Option<Side>, columns: Option<BTreeMap<String, Side>>,
+        set: Option<BTreeMap<String, Json>>, #[serde(default)] force: bool
+    } -> "Conflict", "Settles a conflict: one side, then single columns from a side, then values.";
+    "conflicts.undo" ConflictsUndo { id: i64, replica: Option<String>, #[serde(default)] force: bool } -> "Conflict",
+        "Takes a settled conflict back: what lost stands, and goes to all devices.";
     "history.list" HistoryList { replica: Option<String>, limit: Option<u64> } -> "History", "Past cycles, newest first.";
     "verify.run" VerifyRun { replica: String, #[serde(default)] repair: bool } -> "Verification",
         "Compares replica and hub by hashes and names the rows that differ.";
@@ -147,25 +149,6 @@ methods! {
     "network.status" NetworkStatus {} -> "Network", "Whether the remotes can be reached.";
     "app.foreground" AppForeground { replica: Option<String> } -> "Replicas",
         "An app came to the front: a good moment to sync.";
-}
-
-/// Which version of a conflict to keep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Side {
-    Local,
-    Remote,
-    Merged,
-}
-
-impl Side {
-    pub fn word(self) -> &'static str {
-        match self {
-            Side::Local => "local",
-            Side::Remote => "remote",
-            Side::Merged => "merged",
-        }
-    }
 }
 
 /// How a parameter's type looks from outside.

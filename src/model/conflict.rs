@@ -1,8 +1,10 @@
 //! A conflict: a remote change that meets an unacknowledged local one.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Key, Row, Stamp, Strategy};
+use super::{Key, Row, Stamp, Strategy, Value};
 
 /// What met what: the local side first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,6 +58,38 @@ pub enum Settler {
     Person,
 }
 
+/// A version of a conflict, or what is made of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    Local,
+    Remote,
+    /// What each side alone changed.
+    Merged,
+}
+
+impl Side {
+    pub fn word(self) -> &'static str {
+        match self {
+            Side::Local => "local",
+            Side::Remote => "remote",
+            Side::Merged => "merged",
+        }
+    }
+}
+
+/// How a person settles a conflict: a side to begin with, then single columns from a
+/// side, then values of their own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decision {
+    /// `None`: the row as it is now.
+    pub take: Option<Side>,
+    pub columns: BTreeMap<String, Side>,
+    pub set: BTreeMap<String, Value>,
+    /// Also when the row changed since the conflict.
+    pub force: bool,
+}
+
 /// One entry of the ledger. `None` on a side means that the row is not there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conflict {
@@ -99,6 +133,10 @@ pub struct Meeting<'a> {
     pub remote_stamp: Stamp,
     pub local_device: &'a str,
     pub remote_device: &'a str,
+    /// What a row holds where nobody wrote anything; empty when unknown.
+    pub defaults: &'a [Value],
+    /// The present on the remote's clock: a time after it is not believed.
+    pub now: Stamp,
 }
 
 /// What becomes of the row.

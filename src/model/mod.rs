@@ -27,7 +27,7 @@ pub use outcome::{Outcome, RefusalCode};
 pub use page::{Cursor, Page, RemoteRow};
 pub use reason::{Reason, ReasonCode};
 pub use schema::{Column, ForeignKey, Table, Unique};
-pub use strategy::Strategy;
+pub use strategy::{ColumnRule, DeleteRule, Policy, SideRule, SoftDelete, Strategy, Times};
 pub use value::Value;
 
 /// A row: one value a column, in the order of the column list it travels with.

@@ -70,6 +70,10 @@ reason_codes! {
     MassDeletion => "mass_deletion",
     QueueFull => "queue_full",
     ConflictManual => "conflict_manual",
+    /// A conflict was settled before.
+    ConflictSettled => "conflict_settled",
+    /// The row is not as it was when the conflict was settled.
+    RowChanged => "row_changed",
     /// A pulled row waits for its parent.
     ParkedParent => "parked_parent",
     /// A pulled row breaks a rule of the local table.

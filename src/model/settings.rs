@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::Strategy;
+use super::{Policy, Strategy};
 
 /// Milliseconds.
 pub type Millis = i64;
@@ -192,6 +192,8 @@ impl Priority {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TableRule {
     pub strategy: Strategy,
+    /// What refines the strategy.
+    pub policy: Policy,
     pub priority: Priority,
     /// Priorities of single operations; `None` falls back to `priority`.
     pub insert_priority: Option<Priority>,

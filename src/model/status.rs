@@ -142,6 +142,17 @@ pub struct ConflictEntry {
     pub at: i64,
     #[serde(default)]
     pub remote_device: String,
+    /// When the remote's version was written, by its stamp.
+    #[serde(default)]
+    pub remote_at: Option<i64>,
+    #[serde(default)]
+    pub local_device: String,
+    /// When this device's version was written.
+    #[serde(default)]
+    pub local_at: Option<i64>,
+    /// When a person settled it.
+    #[serde(default)]
+    pub settled_at: Option<i64>,
     #[serde(default)]
     pub note: String,
 }

@@ -69,7 +69,10 @@ impl Store {
         let was_attached = self.is_attached()?;
         let attached = self.write(|writer| {
             let mut attached = Attached { first: !was_attached, ..Attached::default() };
-            let found = schema::tables(writer.db)?;
+            if was_attached {
+                writer.upgrade()?;
+            }
+            let found = tables(writer.db, &replica)?;
             let wanted: Vec<&Table> = found
                 .iter()
                 .filter_map(|found| if let Found::Syncs(table) = found { Some(table) } else { None })
@@ -104,7 +107,10 @@ impl Store {
 
     /// Reads the registered tables into memory.
     pub(crate) fn load(&mut self) -> Result<Attached> {
-        let found = schema::tables(&self.db)?;
+        if meta::get::<i64>(&self.db, "format")?.is_some_and(|format| format < layout::FORMAT) {
+            self.write(|writer| writer.upgrade())?;
+        }
+        let found = tables(&self.db, &self.replica)?;
         let mut registered = self.db.prepare("SELECT tab, name, shape FROM _homing_table")?;
         let rows = registered
             .query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)))?
@@ -163,6 +169,15 @@ impl Writer<'_> {
         meta::set(self.db, "era", 1)?;
         meta::set(self.db, "width", width as i64)?;
         Ok(())
+    }
+
+    /// Brings the layout of an older Homing up to this one's.
+    fn upgrade(&self) -> Result<()> {
+        let format: i64 = meta::get(self.db, "format")?.unwrap_or(1);
+        for step in layout::UPGRADES.iter().skip((format - 1).max(0) as usize) {
+            self.db.execute_batch(step)?;
+        }
+        Ok(meta::set(self.db, "format", layout::FORMAT)?)
     }
 
     /// Makes room in the log for keys of `width` columns.
@@ -261,6 +276,22 @@ fn check_format(db: &Connection) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// The file's tables, without the columns that are this device's own.
+fn tables(db: &Connection, replica: &Replica) -> Result<Vec<Found>> {
+    let mut found = schema::tables(db)?;
+    for one in &mut found {
+        let Found::Syncs(table) = one else { continue };
+        let Some(mark) = &replica.rule(&table.name).policy.mark else { continue };
+        let is_mark = |name: &String| name.eq_ignore_ascii_case(mark);
+        if !table.key.iter().any(is_mark) {
+            table.columns.retain(|column| !is_mark(&column.name));
+            table.unique.retain(|unique| !unique.columns.iter().any(is_mark));
+            table.foreign_keys.retain(|foreign| !foreign.columns.iter().any(is_mark));
+        }
+    }
+    Ok(found)
 }
 
 fn refused(found: &[Found], replica: &Replica) -> Vec<(String, String)> {

@@ -7,7 +7,7 @@
 use crate::sqlite::capture;
 
 /// The version of this layout, in `_homing_meta`.
-pub(crate) const FORMAT: i64 = 1;
+pub(crate) const FORMAT: i64 = 2;
 
 pub(crate) const PREFIX: &str = "_homing_";
 pub(crate) const LOG: &str = "_homing_log";
@@ -31,9 +31,18 @@ pub(crate) fn tables() -> String {
          code TEXT NOT NULL, reason TEXT NOT NULL, since INTEGER NOT NULL, PRIMARY KEY(tab, key)) WITHOUT ROWID;
      CREATE TABLE _homing_conflict(id INTEGER PRIMARY KEY, table_name TEXT NOT NULL, key_text TEXT NOT NULL,
          kind TEXT NOT NULL, strategy TEXT NOT NULL, columns TEXT NOT NULL, base TEXT, local TEXT, remote TEXT,
-         result TEXT, settled_by TEXT, at INTEGER NOT NULL, remote_device TEXT NOT NULL, note TEXT NOT NULL);"
+         result TEXT, settled_by TEXT, at INTEGER NOT NULL, remote_device TEXT NOT NULL, note TEXT NOT NULL,
+         local_device TEXT, local_at INTEGER, remote_at INTEGER, settled_at INTEGER, before TEXT, before_by TEXT);"
         .to_owned()
 }
+
+/// From each format to the next, beginning with the first.
+pub(crate) const UPGRADES: [&str; 1] = ["ALTER TABLE _homing_conflict ADD COLUMN local_device TEXT;
+     ALTER TABLE _homing_conflict ADD COLUMN local_at INTEGER;
+     ALTER TABLE _homing_conflict ADD COLUMN remote_at INTEGER;
+     ALTER TABLE _homing_conflict ADD COLUMN settled_at INTEGER;
+     ALTER TABLE _homing_conflict ADD COLUMN before TEXT;
+     ALTER TABLE _homing_conflict ADD COLUMN before_by TEXT;"];
 
 /// The log, and the trigger that keeps it from growing without end when the agent was
 /// removed without `detach`.

@@ -1,23 +1,34 @@
 //! The ledger: every version that lost a conflict, with what beat it and why.
 //!
-//! What a rule settled is kept for the configured age and number; what waits for a
-//! person is never dropped.
+//! What was settled is kept for the configured age and number; what waits for a person
+//! is never dropped. Where the app has a column for it, a row of which a conflict waits
+//! is marked. Settling and taking back is `decide`.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 use serde_json::{Map, Value as Json};
 
-use super::{Result, Store, Writer};
+use super::{Result, Store, Synced, Writer};
 use crate::model::conflict::Conflict;
 use crate::model::status::ConflictEntry;
-use crate::model::{Row, Settler};
+use crate::model::{Key, Row, Settler};
+use crate::sqlite::ident;
+
+const COLUMNS: &str = "id, table_name, key_text, kind, strategy, base, local, remote, result, settled_by, at, \
+     remote_device, note, local_device, local_at, remote_at, settled_at";
 
 impl Writer<'_> {
     pub(crate) fn record(&self, conflict: &Conflict) -> Result<i64> {
+        self.record_of(conflict, None, None)
+    }
+
+    /// `record`, with the times at which the two versions were written.
+    pub(crate) fn record_of(&self, conflict: &Conflict, local_at: Option<i64>, remote_at: Option<i64>) -> Result<i64> {
         let side = |row: &Option<Row>| row.as_ref().map(|row| object(&conflict.columns, row).to_string());
         self.db
             .prepare_cached(
                 "INSERT INTO _homing_conflict(table_name, key_text, kind, strategy, columns, base, local, remote, result,
-                     settled_by, at, remote_device, note) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                     settled_by, at, remote_device, note, local_device, local_at, remote_at)
+                 VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
                 conflict.table,
@@ -36,8 +47,45 @@ impl Writer<'_> {
                 conflict.at,
                 conflict.remote_device,
                 conflict.note,
+                self.device,
+                local_at,
+                remote_at,
             ])?;
-        Ok(self.db.last_insert_rowid())
+        let id = self.db.last_insert_rowid();
+        if conflict.settled_by.is_none()
+            && let Some(synced) = self.find(&conflict.table)
+        {
+            self.mark(synced, &conflict.key)?;
+        }
+        Ok(id)
+    }
+
+    /// Says in the app's own column whether a conflict of the row waits for a person. A
+    /// table that has no such column goes without.
+    pub(crate) fn mark(&self, synced: &Synced, key: &Key) -> Result<()> {
+        let Some(mark) = &synced.rule.policy.mark else { return Ok(()) };
+        let has = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2 COLLATE NOCASE";
+        if synced.table.position(mark).is_some() || !self.db.prepare_cached(has)?.exists([synced.name(), mark])? {
+            return Ok(());
+        }
+        let waits = "SELECT 1 FROM _homing_conflict WHERE settled_by IS NULL AND table_name = ?1 AND key_text = ?2";
+        let waits = self.db.prepare_cached(waits)?.exists([synced.name(), &key.to_text()])?;
+        let sql = format!(
+            "UPDATE {} SET {} = {} WHERE {}",
+            ident(synced.name()),
+            ident(mark),
+            i64::from(waits),
+            synced.key_is
+        );
+        // A mark that the app's own rules forbid is no reason to stop.
+        let _ = self.db.prepare_cached(&sql)?.execute(rusqlite::params_from_iter(&key.0));
+        Ok(())
+    }
+
+    pub(crate) fn entry(&self, id: i64) -> Result<Option<ConflictEntry>> {
+        let sql = format!("SELECT {COLUMNS} FROM _homing_conflict WHERE id = ?");
+        let name = &self.replica.name;
+        Ok(self.db.prepare_cached(&sql)?.query_row([id], |row| entry(name, row)).optional()?)
     }
 }
 
@@ -45,8 +93,7 @@ impl Store {
     /// The ledger, newest first.
     pub fn conflicts(&self, open_only: bool, rows_max: usize) -> Result<Vec<ConflictEntry>> {
         let sql = format!(
-            "SELECT id, table_name, key_text, kind, strategy, base, local, remote, result, settled_by, at, remote_device, note
-             FROM _homing_conflict {} ORDER BY id DESC LIMIT ?",
+            "SELECT {COLUMNS} FROM _homing_conflict {} ORDER BY id DESC LIMIT ?",
             if open_only { "WHERE settled_by IS NULL" } else { "" }
         );
         let mut statement = self.db.prepare_cached(&sql)?;
@@ -56,19 +103,21 @@ impl Store {
     }
 
     pub fn conflict(&self, id: i64) -> Result<Option<ConflictEntry>> {
-        Ok(self.conflicts(false, usize::MAX >> 1)?.into_iter().find(|entry| entry.id == id))
+        let sql = format!("SELECT {COLUMNS} FROM _homing_conflict WHERE id = ?");
+        let name = &self.replica.name;
+        Ok(self.db.prepare_cached(&sql)?.query_row([id], |row| entry(name, row)).optional()?)
     }
 
-    /// Drops what a rule settled and is older, or further back, than the config keeps.
+    /// Drops what is settled and older, or further back, than the config keeps.
     pub fn trim_ledger(&mut self, now: i64) -> Result<()> {
         let limits = self.replica.limits.clone();
-        let sql = "SELECT 1 FROM _homing_conflict WHERE settled_by = 'rule' AND (at < ?1 OR id <= (SELECT max(id) FROM _homing_conflict) - ?2) LIMIT 1";
+        let sql = "SELECT 1 FROM _homing_conflict WHERE settled_by IS NOT NULL AND (at < ?1 OR id <= (SELECT max(id) FROM _homing_conflict) - ?2) LIMIT 1";
         let bounds = params![now.saturating_sub(limits.ledger_age_max), limits.ledger_rows_max as i64];
         let due = self.db.prepare_cached(sql)?.exists(bounds)?;
         if due {
             self.write(|writer| {
                 writer.db.execute(
-                    "DELETE FROM _homing_conflict WHERE settled_by = 'rule'
+                    "DELETE FROM _homing_conflict WHERE settled_by IS NOT NULL
                      AND (at < ?1 OR id <= (SELECT max(id) FROM _homing_conflict) - ?2)",
                     params![now.saturating_sub(limits.ledger_age_max), limits.ledger_rows_max as i64],
                 )?;
@@ -98,6 +147,10 @@ fn entry(replica: &str, row: &rusqlite::Row) -> rusqlite::Result<ConflictEntry> 
         at: row.get(10)?,
         remote_device: row.get(11)?,
         note: row.get(12)?,
+        local_device: row.get::<_, Option<String>>(13)?.unwrap_or_default(),
+        local_at: row.get(14)?,
+        remote_at: row.get(15)?,
+        settled_at: row.get(16)?,
     })
 }
 

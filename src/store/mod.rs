@@ -15,6 +15,7 @@ pub mod attach;
 pub mod audit;
 pub mod base;
 pub mod collide;
+pub mod decide;
 pub mod detach;
 pub mod error;
 pub mod flight;

@@ -11,7 +11,9 @@ use super::error::Obstacle;
 use super::row::{self, Found};
 use super::{Judge, Now, Result, Synced, Writer};
 use crate::model::conflict::{Conflict, Meeting, Resolution, Verdict};
-use crate::model::{ConflictKind, Key, Operation, ReasonCode, RemoteRow, Revision, Row, Settler, Stamp, Value};
+use crate::model::{
+    ConflictKind, Key, Operation, ReasonCode, RemoteRow, Revision, Row, Settler, Stamp, Strategy, Value,
+};
 use crate::sqlite::capture::LogOp;
 
 /// What became of it.
@@ -83,7 +85,7 @@ impl Writer<'_> {
         };
         let (fitted, spoken) = fit(synced, remote, local.as_ref());
         let sides = Sides { key, base, local, remote: fitted, spoken };
-        if sides.local == sides.remote {
+        if sides.local == sides.remote && !self.counted_apart(synced, remote, &sides, manner) {
             self.agree(synced, remote, &sides)?;
             return Ok(Taken::Known);
         }
@@ -160,6 +162,19 @@ impl Writer<'_> {
         }
         self.stand(synced, remote, &Sides { local: Some(merged), ..sides }, manner.now)?;
         Ok(Seen::Done(Taken::Stands))
+    }
+
+    /// Both sides have the same row, and came to it each by its own counting.
+    fn counted_apart(&self, synced: &Synced, remote: &RemoteRow, sides: &Sides, manner: Manner) -> bool {
+        let news = |base: &&Base| base.revision != Revision::NONE && base.revision < remote.revision && !manner.parked;
+        let base = sides.base.as_ref().filter(news).and_then(|base| base.row_under(synced));
+        let by_column = matches!(synced.rule.strategy, Strategy::FieldLevel | Strategy::Merge);
+        match (base, &sides.local) {
+            (Some(base), Some(local)) if by_column && remote.device != self.device => {
+                synced.rule.policy.counts(&synced.columns, &base, local)
+            }
+            _ => false,
+        }
     }
 
     /// Both sides have the same row: remember that.
@@ -263,7 +278,8 @@ impl Writer<'_> {
             }
         };
         if resolution.record {
-            self.record(&Conflict {
+            let local_at = self.outbox.written_at(self.db, &self.widths(), synced.id, &sides.key)?;
+            let conflict = Conflict {
                 id: 0,
                 table: synced.name().to_owned(),
                 key: remote.key.clone(),
@@ -278,7 +294,8 @@ impl Writer<'_> {
                 at: manner.now.millis,
                 remote_device: remote.device.clone(),
                 note: resolution.note,
-            })?;
+            };
+            self.record_of(&conflict, local_at, Some(remote.stamp.millis()))?;
         }
         Ok(Taken::Conflict { pending })
     }
@@ -305,6 +322,8 @@ impl Writer<'_> {
             remote_stamp: remote.stamp,
             local_device: self.device,
             remote_device: &remote.device,
+            defaults: &synced.defaults,
+            now: manner.now.stamp(manner.now.millis),
         }))
     }
 

@@ -2,6 +2,7 @@
 
 mod backends;
 mod cli;
+mod conflicts;
 mod doctor;
 mod floors;
 mod house;
