@@ -85,12 +85,18 @@ impl Witness {
         for place in before.changed(after) {
             let now = after.rows.get(place).cloned();
             let versions = self.versions.entry(place.clone()).or_insert_with(|| vec![None]);
-            for (unsent, reached) in self.unsent.iter_mut().zip(&mut self.reached) {
+            for (device, (unsent, reached)) in self.unsent.iter_mut().zip(&mut self.reached).enumerate() {
                 match unsent.get_mut(place) {
                     Some(unsent) if unsent.between.contains(&now) && unsent.now != now => unsent.before = now.clone(),
                     Some(mine) if mine.now == now => {
                         unsent.remove(place);
-                        reached.insert(place.clone(), versions.len());
+                        // Another's value that two devices moved alike: nobody can say whose it is.
+                        let own =
+                            super::tokens::of(now.as_ref()).iter().all(|token| token.ends_with(&format!("-{device}")));
+                        match own {
+                            true => drop(reached.insert(place.clone(), versions.len())),
+                            false => drop(reached.remove(place)),
+                        }
                     }
                     _ => {}
                 }

@@ -124,7 +124,7 @@ fn usage_help_and_version_end_as_they_should() {
         ("completions bash", 0),
         ("man queue list", 0),
         ("", 2),
-        ("doctor", 2),
+        ("burn", 2),
         ("sync --timeout 5s", 2),
         ("queue retry notes", 2),
         ("man nothing", 2),

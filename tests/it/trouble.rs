@@ -54,6 +54,8 @@ fn every_way_a_hub_can_fail_is_told_apart_and_ends_by_itself() {
     let hub = "homing-protocol: 1\r\n";
     trip.road.set(Mode::Cut);
     trip.device.start();
+    // Its first try has failed, and the file is watched.
+    trip.device.await_state("offline");
     trip.device.sql("INSERT INTO notes VALUES (0, 'unsent')");
     for (what, mode, state, code, exit) in [
         ("cut", Mode::Cut, "offline", "offline_hub_down", 69),
