@@ -485,7 +485,9 @@ impl Session {
             (Some(then), _) => then.state(),
             (None, Some(fault)) if fault.kind.verdict() == Verdict::Halt => State::Halted(fault),
             (None, Some(fault)) => {
-                let streak = cycle.streak + 1;
+                // A person's own tries on the way do not make the next wait longer.
+                let asked = cycle.cause == Wake::Command && cycle.streak > 0;
+                let streak = if asked { cycle.streak } else { cycle.streak + 1 };
                 let (first, max) = (self.schedule.backoff_first, self.schedule.backoff_max);
                 let wait = backoff::delay(streak, first, max, fault.retry_after, &mut self.chance);
                 State::Waiting { until: now.saturating_add(wait), streak, fault }
@@ -805,6 +807,20 @@ mod tests {
         let actions = session.handle(1, Event::Done(QUIET[1].clone()));
         assert!(actions.contains(&Action::Tell));
         assert_eq!(session.view(1).word, Word::Syncing);
+    }
+
+    #[test]
+    fn a_person_who_tries_again_and_again_makes_no_wait_longer() {
+        let mut session = session();
+        session.handle(0, Event::Wake(Wake::Start));
+        for _ in 0..20 {
+            session.handle(0, Event::Failed(fault(FaultKind::Network)));
+            session.handle(0, Event::Done(Report::Ended { retry_in: None }));
+            let view = session.view(1);
+            assert_eq!((view.failures, view.lasting), (1, false));
+            assert!(view.next_at.unwrap() <= 1_250);
+            session.handle(0, Event::Wake(Wake::Command));
+        }
     }
 
     #[test]
