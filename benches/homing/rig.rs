@@ -110,6 +110,7 @@ pub fn replica(database: &Path, url: &str, token: &Path, strategy: Strategy) -> 
             ca_file: None,
             proxy: None,
             timeout: 30_000,
+            backend: Default::default(),
         },
         schedule: Schedule::default(),
         limits: Limits::default(),
@@ -153,7 +154,7 @@ impl Device {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let (stop, stopped) = watch::channel(false);
         let remote =
-            homing::remote::open(&replica.remote, name, runtime.handle(), stopped).expect("a remote that can be asked");
+            homing::remote::open(&replica, name, runtime.handle(), stopped).expect("a remote that can be asked");
         let world = World {
             clock: Box::new(SystemClock),
             memory: Box::new(FileMemory::new(state, &replica.name)),

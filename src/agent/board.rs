@@ -39,6 +39,8 @@ pub struct Face {
     pub begun: u64,
     pub ended: u64,
     pub outcome: Option<Reason>,
+    /// The config does not name it any more; its place stays, so that others keep theirs.
+    pub gone: bool,
 }
 
 impl Face {
@@ -57,6 +59,7 @@ impl Face {
             begun: 0,
             ended: 0,
             outcome: None,
+            gone: false,
         }
     }
 
@@ -170,6 +173,35 @@ impl Board {
         self.faces.lock().expect("BUG: nobody panics while holding the board")
     }
 
+    /// Gives a replica its place: the one it had, with its history, or a new one.
+    pub fn enter(&self, face: Face) -> usize {
+        let mut faces = self.faces();
+        match faces.iter().position(|old| old.replica.name == face.replica.name) {
+            Some(at) => {
+                let old = &mut faces[at];
+                // Cycles are counted on: whoever waits for one compares.
+                *old = Face {
+                    history: std::mem::take(&mut old.history),
+                    last_sync_at: old.last_sync_at,
+                    last_cycle: old.last_cycle.take(),
+                    begun: old.begun,
+                    ended: old.begun,
+                    ..face
+                };
+                at
+            }
+            None => {
+                faces.push(face);
+                faces.len() - 1
+            }
+        }
+    }
+
+    pub fn leave(&self, at: usize) {
+        self.faces()[at].gone = true;
+        self.turns.send_modify(|turn| *turn += 1);
+    }
+
     /// Changes one face, and tells everybody how it looks now.
     pub fn change<T>(&self, at: usize, now: i64, change: impl FnOnce(&mut Face) -> T) -> T {
         let (done, before, after) = {
@@ -218,7 +250,7 @@ impl Board {
 
     pub fn status(&self, now: i64, wanted: Option<&str>) -> Status {
         let faces = self.faces();
-        let chosen = faces.iter().filter(|face| wanted.is_none_or(|name| face.replica.name == name));
+        let chosen = faces.iter().filter(|face| !face.gone && wanted.is_none_or(|name| face.replica.name == name));
         Status {
             schema: STATUS.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

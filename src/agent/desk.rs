@@ -5,9 +5,7 @@
 //! with the replica's worker.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -16,6 +14,7 @@ use tokio::sync::broadcast;
 
 use super::board::Board;
 use super::clock::{Clock, SystemClock};
+use super::crew::Crew;
 use super::inquire::Inquiry;
 use super::standing::Standing;
 use super::worker::Order;
@@ -36,11 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct Desk {
     pub board: Arc<Board>,
-    /// One a replica, in the order of the board.
-    pub workers: Vec<Sender<Order>>,
-    pub device: String,
-    pub state_dir: PathBuf,
-    pub runtime: tokio::runtime::Handle,
+    pub crew: Arc<Crew>,
 }
 
 type Answer = Result<Json, CallError>;
@@ -77,13 +72,13 @@ impl Service for Desk {
                     ));
                 }
                 let changes = self.ask(at, move |inquiry| inquiry.retry(table.as_deref(), key.as_deref())).await?;
-                let _ = self.workers[at].send(Order::Event(Happening::Wake(Wake::Command)));
+                self.crew.send(at, Order::Event(Happening::Wake(Wake::Command)));
                 show(&Count { changes })
             }
             Request::QueueDiscard(asked) => {
                 let at = self.find(&asked.replica)?;
                 let changes = self.ask(at, move |inquiry| inquiry.discard(&asked.table, &asked.key)).await?;
-                let _ = self.workers[at].send(Order::Event(Happening::Wake(Wake::Command)));
+                self.crew.send(at, Order::Event(Happening::Wake(Wake::Command)));
                 show(&Count { changes })
             }
             Request::RowExplain(asked) => {
@@ -128,7 +123,8 @@ impl Service for Desk {
                 let limit = asked.limit.unwrap_or(100) as usize;
                 let wanted = asked.replica.map(|name| self.find(&name)).transpose()?;
                 let faces = self.board.faces();
-                let chosen = faces.iter().enumerate().filter(|(at, _)| wanted.is_none_or(|wanted| wanted == *at));
+                let listed = faces.iter().enumerate().filter(|(_, face)| !face.gone);
+                let chosen = listed.filter(|(at, _)| wanted.is_none_or(|wanted| wanted == *at));
                 let mut cycles: Vec<_> = chosen.flat_map(|(_, face)| face.history.iter().cloned()).collect();
                 cycles.sort_by_key(|cycle| std::cmp::Reverse(cycle.at));
                 cycles.truncate(limit);
@@ -138,7 +134,7 @@ impl Service for Desk {
                 let at = self.find(&asked.replica)?;
                 let checked = self.ask(at, move |inquiry| inquiry.verify(asked.repair)).await?;
                 if checked.repaired > 0 {
-                    let _ = self.workers[at].send(Order::Event(Happening::Wake(Wake::Command)));
+                    self.crew.send(at, Order::Event(Happening::Wake(Wake::Command)));
                 }
                 show(&checked)
             }
@@ -164,8 +160,9 @@ impl Service for Desk {
 impl Desk {
     fn find(&self, name: &str) -> Result<usize, CallError> {
         let faces = self.board.faces();
-        faces.iter().position(|face| face.replica.name == name).ok_or_else(|| {
-            let names: Vec<&str> = faces.iter().map(|face| face.replica.name.as_str()).collect();
+        faces.iter().position(|face| !face.gone && face.replica.name == name).ok_or_else(|| {
+            let names: Vec<&str> =
+                faces.iter().filter(|face| !face.gone).map(|face| face.replica.name.as_str()).collect();
             CallError::new(
                 ReasonCode::UnknownReplica,
                 format!("there is no replica {name}"),
@@ -177,13 +174,17 @@ impl Desk {
     fn chosen(&self, name: Option<&str>) -> Result<Vec<usize>, CallError> {
         match name {
             Some(name) => Ok(vec![self.find(name)?]),
-            None => Ok((0..self.workers.len()).collect()),
+            None => {
+                let faces = self.board.faces();
+                Ok((0..faces.len()).filter(|at| !faces[*at].gone).collect())
+            }
         }
     }
 
     fn replicas(&self, chosen: Option<&[usize]>) -> Answer {
         let faces = self.board.faces();
-        let entries = faces.iter().enumerate().filter(|(at, _)| chosen.is_none_or(|chosen| chosen.contains(at)));
+        let listed = faces.iter().enumerate().filter(|(_, face)| !face.gone);
+        let entries = listed.filter(|(at, _)| chosen.is_none_or(|chosen| chosen.contains(at)));
         show(&Replicas {
             schema: REPLICAS.to_owned(),
             replicas: entries
@@ -236,7 +237,7 @@ impl Desk {
         self.board.change(at, now, |face| face.counts = counts);
         let entry = serde_json::to_value(&entry).expect("BUG: a conflict is JSON");
         self.board.tell(Topic::Conflict, now, entry.clone());
-        let _ = self.workers[at].send(Order::Event(Happening::Wake(Wake::Command)));
+        self.crew.send(at, Order::Event(Happening::Wake(Wake::Command)));
         Ok(entry)
     }
 
@@ -280,7 +281,7 @@ impl Desk {
             _ => return Ok(()),
         };
         let name = self.board.faces()[at].replica.name.clone();
-        standing.save(&self.state_dir, &name).map_err(|error| {
+        standing.save(&self.crew.state_dir, &name).map_err(|error| {
             CallError::new(
                 ReasonCode::Internal,
                 format!("this cannot be written down: {error}; nothing was changed"),
@@ -290,10 +291,12 @@ impl Desk {
     }
 
     fn send(&self, at: usize, order: Order) -> Result<(), CallError> {
-        self.workers[at].send(order).map_err(|_| {
-            CallError::new(ReasonCode::AgentStopping, "the agent is stopping", "ask again when it has started")
-                .retryable(None)
-        })
+        if self.crew.send(at, order) {
+            return Ok(());
+        }
+        let error =
+            CallError::new(ReasonCode::AgentStopping, "the replica is stopping", "ask again when it has started");
+        Err(error.retryable(None))
     }
 
     async fn detach(&self, name: &str, discard: bool) -> Answer {
@@ -411,7 +414,7 @@ impl Desk {
         question: impl FnOnce(Inquiry) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, CallError> {
         let replica: Replica = self.board.faces()[at].replica.clone();
-        let (device, runtime) = (self.device.clone(), self.runtime.clone());
+        let (device, runtime) = (self.crew.device.clone(), self.crew.runtime.clone());
         let done = tokio::task::spawn_blocking(move || {
             let store = Store::look(&replica, &device)?;
             question(Inquiry { replica, device, store, runtime })
@@ -432,6 +435,7 @@ impl Desk {
         let faces = self.board.faces();
         let replicas: Vec<Json> = faces
             .iter()
+            .filter(|face| !face.gone)
             .map(|face| {
                 let sum = |value: fn(&crate::model::status::Cycle) -> u64| {
                     face.history.iter().map(|entry| value(&entry.cycle)).sum::<u64>()
@@ -457,6 +461,7 @@ impl Desk {
         let faces = self.board.faces();
         let replicas: Vec<NetworkReplica> = faces
             .iter()
+            .filter(|face| !face.gone)
             .map(|face| NetworkReplica {
                 name: face.replica.name.clone(),
                 online: face.view.online,

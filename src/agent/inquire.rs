@@ -232,7 +232,7 @@ impl Inquiry {
     /// A connection of this question's own. Nobody stops it but its deadline.
     fn remote(&self) -> Result<Box<dyn Remote>, Fault> {
         let (_, stop) = tokio::sync::watch::channel(false);
-        remote::open(&self.replica.remote, &self.device, &self.runtime, stop)
+        remote::open(&self.replica, &self.device, &self.runtime, stop)
     }
 }
 

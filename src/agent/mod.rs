@@ -6,6 +6,7 @@
 
 pub mod board;
 pub mod clock;
+pub mod crew;
 pub mod desk;
 pub mod inquire;
 pub mod memory;
@@ -14,6 +15,7 @@ pub mod perform;
 pub mod rules;
 pub mod run;
 pub mod standing;
+pub mod supervisor;
 pub mod watch;
 pub mod worker;
 

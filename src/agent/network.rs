@@ -18,9 +18,9 @@ use crate::model::settings::Replica;
 pub struct Network(#[allow(dead_code)] WatchHandle);
 
 impl Network {
-    pub fn watch(replicas: &[Replica], workers: &[Sender<Order>]) -> Option<Network> {
-        let away = replicas.iter().zip(workers).filter(|(replica, _)| !is_this_machine(&replica.remote.url));
-        let workers: Vec<Sender<Order>> = away.map(|(_, worker)| worker.clone()).collect();
+    pub fn watch(workers: Vec<(Replica, Sender<Order>)>) -> Option<Network> {
+        let away = workers.into_iter().filter(|(replica, _)| !is_this_machine(&replica.remote.url));
+        let workers: Vec<Sender<Order>> = away.map(|(_, worker)| worker).collect();
         if workers.is_empty() {
             return None;
         }

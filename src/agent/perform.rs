@@ -25,7 +25,7 @@ use crate::store::open::Manners;
 use crate::store::report::Counts;
 use crate::store::settle::Settling;
 use crate::store::stage::Gathered;
-use crate::store::{Judge, Now, Slice, Store};
+use crate::store::{Judge, Now, Slice, Store, Terms};
 
 /// Rows of the outbox that a plan looks at beside a batch: room to keep linked rows
 /// together. At most this, and at most as many again.
@@ -151,6 +151,8 @@ impl Performer {
         let attached = store.attach(days)?;
         self.remark(&attached);
         self.rules = Some(Rules::new(&self.replica, &store.schema()));
+        let abilities = self.remote.abilities();
+        store.terms = Terms { by_content: !abilities.numbers_versions, whole_rows: !abilities.takes_columns };
         let identity = store.identity()?;
         self.known = Known { incarnation: identity.incarnation, batch: identity.batch };
         self.store = Some(store);
@@ -211,9 +213,11 @@ impl Performer {
         }
         self.remember()?;
         let now = self.world.clock.millis();
+        // Who does not find conflicts there must know what is there before sending.
+        let pulls_first = !self.remote.abilities().finds_conflicts;
         let store = self.store_mut();
         let report = Report::Greeted {
-            from_nothing: store.checkpoint()?.is_none(),
+            pull_first: pulls_first || store.checkpoint()?.is_none(),
             audit_due: store.audit_due(now)?,
             in_flight: identity.flight.is_some(),
         };
@@ -232,6 +236,7 @@ impl Performer {
     }
 
     fn stage(&mut self) -> Result<Report, Fault> {
+        self.clear_doubts()?;
         loop {
             if let Some(flight) = self.store_mut().flight()? {
                 self.flight = Some(flight);
@@ -268,6 +273,7 @@ impl Performer {
             number: self.known.batch + 1,
             epoch: self.greeted.as_ref().map(|greeted| greeted.epoch.clone()).unwrap_or_default(),
             seen: self.store_mut().seen()?,
+            cursor: self.store_mut().checkpoint()?,
             changes,
         };
         let store = self.store.as_mut().expect("BUG: staging is within a cycle");
@@ -291,23 +297,47 @@ impl Performer {
                 self.count_traffic();
                 Ok(Report::Sent)
             }
-            Err(RemoteError::TooLarge) => self.shrink(),
+            Err(RemoteError::TooLarge) => self.shrink(RemoteError::TooLarge),
+            Err(RemoteError::Refused(text)) => self.shrink(RemoteError::Refused(text)),
+            Err(RemoteError::Behind) => {
+                self.count_traffic();
+                let flight = self.flight.take().expect("BUG: only a batch can be behind");
+                self.store_mut().doubt_flight(&flight);
+                Ok(Report::Behind)
+            }
             Err(error) => self.over(error),
         }
     }
 
-    /// The remote found the batch too large and took nothing of it.
-    fn shrink(&mut self) -> Result<Report, Fault> {
-        let flight = self.flight.take().expect("BUG: only a batch can be too large");
-        let store = self.store.as_mut().expect("BUG: sending is within a cycle");
-        if flight.rows.len() == 1 {
-            store.refuse(&flight, "the remote does not take a row this large", self.world.clock.millis())?;
-            self.tally.set_aside += 1;
-        } else {
-            store.scrap()?;
+    /// The remote found the batch too large, or something in it wrong, and took nothing
+    /// of it: smaller ones find the row that it is about.
+    fn shrink(&mut self, why: RemoteError) -> Result<Report, Fault> {
+        self.count_traffic();
+        let flight = self.flight.take().expect("BUG: only a batch can be refused whole");
+        let now = self.now();
+        if flight.rows.len() > 1 {
+            self.store_mut().scrap()?;
             self.rows_max = Some(flight.rows.len() / 2);
+            return Ok(Report::Settled { done: true, progress: true });
+        }
+        match why {
+            RemoteError::Refused(text) => {
+                self.tally.set_aside += self.store_mut().refuse(&flight, &text, now)?;
+                // It was this row, and not the size.
+                self.rows_max = None;
+            }
+            _ => {
+                self.store_mut().refuse_large(&flight, "the remote does not take a row this large", now)?;
+                self.tally.set_aside += 1;
+            }
         }
         Ok(Report::Settled { done: true, progress: true })
+    }
+
+    /// What was refused because the remote was ahead is planned anew after the pull.
+    fn clear_doubts(&mut self) -> Result<(), Fault> {
+        let store = self.store_mut();
+        if store.has_doubts() { store.scrap() } else { Ok(()) }
     }
 
     fn settle(&mut self) -> Result<Report, Fault> {
@@ -345,10 +375,12 @@ impl Performer {
 
     fn fetch(&mut self) -> Result<Report, Fault> {
         let store = self.store.as_ref().expect("BUG: fetching is within a cycle");
+        let cursor = store.checkpoint()?;
         let ask = Ask {
             device: self.device.clone(),
             incarnation: self.known.incarnation.clone(),
-            cursor: store.checkpoint()?,
+            compares: cursor.is_none() && store.knows_rows()?,
+            cursor,
             rows_max: PAGE_ROWS_MAX,
             bytes_max: PAGE_BYTES_MAX,
         };
@@ -357,6 +389,11 @@ impl Performer {
             Ok(page) => page,
             Err(error) => return self.over(error),
         };
+        // A snapshot is asked for without a cursor that would tell: its revisions must be
+        // those of the log that was greeted.
+        if self.greeted.as_ref().is_some_and(|greeted| !page.epoch.is_empty() && page.epoch != greeted.epoch) {
+            return self.over(RemoteError::EpochOver);
+        }
         self.tally.latency = u64::try_from(self.world.clock.millis() - start).ok();
         self.count_traffic();
         let (Some(store), Some(rules)) = (&self.store, &self.rules) else {
@@ -424,11 +461,11 @@ impl Performer {
             // Greeting again brings the new epoch's name.
             RemoteError::EpochOver => {}
             RemoteError::CursorOver => self.store_mut().forget_cursor()?,
-            RemoteError::TooLarge => {
+            RemoteError::TooLarge | RemoteError::Behind | RemoteError::Refused(_) => {
                 return Err(Fault::new(
                     FaultKind::Protocol,
                     ReasonCode::ProtocolError,
-                    "the remote found a question too large",
+                    "the remote refused a question as if it were a batch",
                     "nothing was lost; it is tried again later",
                 ));
             }

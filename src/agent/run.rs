@@ -1,28 +1,25 @@
-//! The agent's process: its lock, its socket, a thread a replica, and its end.
+//! The agent's process: its lock, its socket, its crew, a reload, and its end.
+//!
+//! A reload changes what differs and nothing else: connections stay, and a replica whose
+//! settings are the same notices nothing.
 
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use super::board::{Board, Face};
-use super::clock::SystemClock;
+use super::clock::{Clock, SystemClock};
+use super::crew::{Changes, Crew};
 use super::desk::Desk;
-use super::memory::{self, FileMemory};
+use super::memory;
 use super::network::Network;
-use super::perform::{self, Performer, World};
-use super::worker::{Order, Worker};
+use super::supervisor;
 use crate::config::{Config, paths};
-use crate::engine::{Chance, Session};
 use crate::ipc;
-use crate::model::settings::Replica;
-use crate::remote;
-use crate::store::open::Manners;
 
 /// How long a stop may take before the process ends anyway.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -32,6 +29,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 pub struct Options {
     pub config: Config,
+    /// Reads the config again, for a reload; says in words what is wrong with it.
+    pub reread: Box<dyn Fn() -> Result<Config, String> + Send + Sync>,
     pub environment: Vec<(String, String)>,
     /// From the command line; goes before the config's.
     pub socket: Option<PathBuf>,
@@ -71,6 +70,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let device = device(&options.config, &state_dir)?;
     let socket = options
         .socket
+        .clone()
         .or_else(|| options.config.socket.clone())
         .unwrap_or_else(|| paths::socket(&options.environment, root));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -83,109 +83,117 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let (stop, stopped) = watch::channel(false);
     let listener = {
         let _inside = runtime.enter();
-        ipc::bind(&socket).map_err(|error| StartError {
+        ipc::socket::inherited().unwrap_or_else(|| ipc::bind(&socket)).map_err(|error| StartError {
             text: error.text,
             next: error.next,
             kind: StartErrorKind::System,
         })?
     };
-    let (board, workers, threads) = start(&options.config.replicas, &device, &state_dir, &runtime, &stopped)?;
-    let _network = Network::watch(&options.config.replicas, &workers);
-    let desk = Desk {
-        board,
-        workers: workers.clone(),
-        device: device.clone(),
-        state_dir: state_dir.clone(),
-        runtime: runtime.handle().clone(),
+    // Before anybody may send one: untaken, a hangup ends the process.
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::take().map_err(|error| system(format!("signals cannot be taken: {error}")))?
     };
+    let crew = Arc::new(Crew::new(device.clone(), state_dir, runtime.handle().clone()));
+    crew.bring_in_line(&options.config.replicas).map_err(|fault| StartError {
+        text: fault.reason.text,
+        next: fault.reason.next,
+        kind: StartErrorKind::Config,
+    })?;
+    let desk = Desk { board: crew.board.clone(), crew: crew.clone() };
     let served = runtime.spawn(ipc::serve(listener, Arc::new(desk), ipc::Limits::default(), stopped));
-    tracing::info!(device, socket = %socket.display(), replicas = workers.len(), "ready");
-    // Fails only where nobody supervises.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let end = runtime.block_on(ended());
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!(device, socket = %socket.display(), replicas = crew.size(), "ready");
+    supervisor::ready(&standing(&crew));
+    runtime.spawn(supervisor::describe(crew.board.clone()));
+    runtime.spawn(supervisor::keep_alive(crew.clone()));
+    let end = runtime.block_on(serve_until_told_to_stop(&crew, Arc::new(options), signals));
+    supervisor::stopping();
     tracing::info!(signal = end, "stopping");
     let deadline = Instant::now() + STOP_MAX;
     let _ = stop.send(true);
-    for worker in &workers {
-        let _ = worker.send(Order::Stop);
-    }
-    for thread in threads {
-        while !thread.is_finished() && Instant::now() < deadline {
-            std::thread::park_timeout(Duration::from_millis(10));
-        }
-    }
+    crew.dismiss(deadline);
     let left = deadline.saturating_duration_since(Instant::now());
     let _ = runtime.block_on(async { tokio::time::timeout(left, served).await });
     runtime.shutdown_timeout(Duration::from_millis(100));
     Ok(())
 }
 
-type Started = (Arc<Board>, Vec<Sender<Order>>, Vec<std::thread::JoinHandle<()>>);
-
-fn start(
-    replicas: &[Replica],
-    device: &str,
-    state_dir: &Path,
-    runtime: &tokio::runtime::Runtime,
-    stopped: &watch::Receiver<bool>,
-) -> Result<Started, StartError> {
-    let mut faces = Vec::new();
-    let mut parts = Vec::new();
-    for replica in replicas {
-        let remote =
-            remote::open(&replica.remote, device, runtime.handle(), stopped.clone()).map_err(|fault| StartError {
-                text: format!("replica {}: {}", replica.name, fault.reason.text),
-                next: fault.reason.next,
-                kind: StartErrorKind::Config,
-            })?;
-        let seed = uuid::Uuid::new_v4().as_u64_pair().0;
-        let session = Session::new(replica.schedule.clone(), Chance::new(seed));
-        let world = World {
-            clock: Box::new(SystemClock),
-            memory: Box::new(FileMemory::new(state_dir, &replica.name)),
-            fresh_name: Box::new(|| uuid::Uuid::new_v4().to_string()),
-            manners: Manners::default(),
-            slice: perform::slice_of(replica),
-        };
-        let performer = Performer::new(replica.clone(), device.to_owned(), remote, world);
-        faces.push(Face::new(replica.clone(), session.view(0)));
-        parts.push((replica.clone(), session, performer));
+/// Reloads at each SIGHUP; returns at SIGTERM or SIGINT, also in the middle of a reload.
+async fn serve_until_told_to_stop(crew: &Arc<Crew>, options: Arc<Options>, signals: Signals) -> &'static str {
+    let Signals { mut hangup, terminate, interrupt } = signals;
+    let mut network = Network::watch(crew.posts());
+    let mut end = std::pin::pin!(ended(terminate, interrupt));
+    loop {
+        tokio::select! {
+            end = &mut end => return end,
+            _ = hangup.recv() => {}
+        }
+        let (reloading, asked) = (crew.clone(), options.clone());
+        let reload = tokio::task::spawn_blocking(move || reload(&reloading, &asked));
+        tokio::select! {
+            end = &mut end => return end,
+            _ = reload => {}
+        }
+        drop(network);
+        network = Network::watch(crew.posts());
     }
-    let board = Arc::new(Board::new(faces));
-    let (mut workers, mut threads) = (Vec::new(), Vec::new());
-    for (at, (replica, session, performer)) in parts.into_iter().enumerate() {
-        let (post, orders) = mpsc::channel();
-        let worker = Worker {
-            at,
-            device: device.to_owned(),
-            state_dir: state_dir.to_owned(),
-            session,
-            performer,
-            board: board.clone(),
-            orders,
-            post: post.clone(),
-            replica,
-        };
-        let name = format!("replica {}", worker.replica.name);
-        let thread = std::thread::Builder::new()
-            .name(name)
-            .spawn(move || worker.run())
-            .map_err(|error| system(format!("a thread could not be started: {error}")))?;
-        workers.push(post);
-        threads.push(thread);
-    }
-    Ok((board, workers, threads))
 }
 
-async fn ended() -> &'static str {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        // Without signals there is nobody to say stop.
-        return std::future::pending().await;
-    };
+/// Works by the config as it is now. One that is wrong changes nothing.
+fn reload(crew: &Crew, options: &Options) {
+    supervisor::reloading();
+    let changed = (options.reread)().and_then(|config| {
+        tell_what_needs_a_restart(&options.config, &config);
+        crew.bring_in_line(&config.replicas).map_err(|fault| fault.reason.text)
+    });
+    match changed {
+        Ok(Changes { added, changed, removed }) => {
+            tracing::info!(added, changed, removed, "reloaded");
+            supervisor::ready(&standing(crew));
+        }
+        Err(problem) => {
+            tracing::error!("the config was not reloaded, and the one before stays in force: {problem}");
+            let line = problem.split_whitespace().collect::<Vec<_>>().join(" ");
+            supervisor::ready(&format!("{}; config not reloaded: {line}", standing(crew)));
+        }
+    }
+}
+
+fn tell_what_needs_a_restart(was: &Config, is: &Config) {
+    let changed = [
+        ("device", was.device != is.device),
+        ("socket", was.socket != is.socket),
+        ("state_dir", was.state_dir != is.state_dir),
+    ];
+    for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
+        tracing::warn!("`{key}` takes a restart of the agent; until then it stays as it was");
+    }
+}
+
+fn standing(crew: &Crew) -> String {
+    supervisor::words(&crew.board.status(SystemClock.millis(), None).replicas)
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn take() -> std::io::Result<Signals> {
+        Ok(Signals {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+async fn ended(mut terminate: Signal, mut interrupt: Signal) -> &'static str {
     tokio::select! {
-        _ = term.recv() => "SIGTERM",
-        _ = int.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
     }
 }
 

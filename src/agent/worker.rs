@@ -10,9 +10,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::board::Board;
 use super::clock::{Clock, SystemClock};
+use super::crew::Pulse;
 use super::perform::Performer;
 use super::standing::Standing;
 use super::watch::{Print, TICK_MAX, Watcher};
@@ -37,6 +39,8 @@ pub enum Order {
         discard: bool,
         answer: Sender<Result<(), Fault>>,
     },
+    /// Answered between two steps: the loop turns.
+    Probe(oneshot::Sender<()>),
     Stop,
 }
 
@@ -51,6 +55,7 @@ pub struct Worker {
     pub orders: Receiver<Order>,
     /// A way to itself, for the watcher and the live channel.
     pub post: Sender<Order>,
+    pub pulse: Arc<Pulse>,
 }
 
 /// What a worker keeps between orders.
@@ -158,6 +163,9 @@ impl Worker {
             Order::Detach { discard, answer } => {
                 let _ = answer.send(self.detach(desk, discard));
             }
+            Order::Probe(answer) => {
+                let _ = answer.send(());
+            }
             Order::Stop => desk.stopping = true,
         }
     }
@@ -190,7 +198,9 @@ impl Worker {
     }
 
     fn step(&mut self, desk: &mut Desk, step: Step) {
+        self.pulse.step_begins();
         let done = self.performer.perform(step);
+        self.pulse.step_ends();
         match &done {
             Ok(_) => tracing::debug!(replica = %self.replica.name, ?step, "done"),
             Err(fault) => {
@@ -266,13 +276,14 @@ impl Worker {
     /// each cycle that moved something.
     fn log(&self, desk: &mut Desk, cycle: &Cycle, moved: bool) {
         let replica = self.replica.name.as_str();
+        let number = self.board.faces()[self.at].begun;
         let Some(fault) = &desk.fault else {
             if let Some((_, tries)) = desk.trouble.take() {
-                tracing::info!(replica, tries, "the trouble is over");
+                tracing::info!(replica, cycle = number, tries, "the trouble is over");
             }
             if moved {
                 let Cycle { pushed, pulled, conflicts, milliseconds, .. } = cycle;
-                tracing::info!(replica, pushed, pulled, conflicts, milliseconds, "synced");
+                tracing::info!(replica, cycle = number, pushed, pulled, conflicts, milliseconds, "synced");
             }
             return;
         };
@@ -280,9 +291,11 @@ impl Worker {
         let tries = desk.trouble.filter(|(known, _)| *known == code).map_or(1, |(_, tries)| tries + 1);
         desk.trouble = Some((code, tries));
         match tries {
-            1 => tracing::warn!(replica, code = code.word(), "{}", fault.reason.text),
-            LASTING => tracing::error!(replica, code = code.word(), tries, "it lasts: {}", fault.reason.text),
-            _ => tracing::debug!(replica, code = code.word(), tries, "{}", fault.reason.text),
+            1 => tracing::warn!(replica, cycle = number, code = code.word(), "{}", fault.reason.text),
+            LASTING => {
+                tracing::error!(replica, cycle = number, code = code.word(), tries, "it lasts: {}", fault.reason.text)
+            }
+            _ => tracing::debug!(replica, cycle = number, code = code.word(), tries, "{}", fault.reason.text),
         }
     }
 

@@ -7,6 +7,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use super::{log, validate};
 use crate::agent::{self, Options, StartErrorKind};
+use crate::config;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -19,7 +20,10 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let environment = validate::environment();
     let config = validate::load(args.config.as_deref(), &environment)?;
     log::start();
-    let options = Options { config, environment, socket: context.named_socket.clone() };
+    // The file that was found at the start, also when another would be found by now.
+    let (file, known) = (config.file.clone(), environment.clone());
+    let reread = Box::new(move || config::load(file.as_deref(), &known).map_err(|error| error.to_string()));
+    let options = Options { config, reread, environment, socket: context.named_socket.clone() };
     match agent::run(options) {
         Ok(()) => Ok(Exit::Done),
         Err(error) => {

@@ -1,16 +1,37 @@
-//! Where the agent and the hub log: stderr, one line an event.
+//! Where the agent and the hub log: the journal where systemd gives one, else stderr, one
+//! line an event.
 //!
-//! `HOMING_LOG` sets what is told, as in `HOMING_LOG=debug` or `homing::remote=trace`.
+//! In the journal the facts are fields: `journalctl HOMING_REPLICA=notes`. `HOMING_LOG`
+//! sets what is told, as in `HOMING_LOG=debug` or `homing::remote=trace`.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 pub fn start() {
     let filter = EnvFilter::try_from_env("HOMING_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    // The journal keeps times itself.
-    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let builder = builder.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
-    let _ = if journal { builder.without_time().try_init() } else { builder.try_init() };
+    if stderr_is_the_journal()
+        && let Ok(journal) = tracing_journald::layer()
+    {
+        let journal = journal.with_field_prefix(Some("HOMING".to_owned())).with_syslog_identifier("homing".to_owned());
+        let _ = tracing_subscriber::registry().with(filter).with(journal).try_init();
+        return;
+    }
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(colour)
+        .try_init();
+}
+
+/// systemd names the stream by device and inode, since a child with a stderr of its own
+/// inherits the variable too.
+fn stderr_is_the_journal() -> bool {
+    let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
+    let Ok(found) = rustix::fs::fstat(std::io::stderr()) else { return false };
+    named == format!("{}:{}", found.st_dev, found.st_ino)
 }

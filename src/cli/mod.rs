@@ -12,6 +12,7 @@ mod conflicts;
 mod context;
 mod demo;
 mod detach;
+mod doctor;
 mod exit;
 mod explain;
 mod failure;
@@ -24,6 +25,7 @@ mod man;
 mod pause;
 mod plan;
 mod queue;
+mod service;
 mod simulate;
 mod status;
 mod sync;
@@ -106,6 +108,10 @@ enum Command {
     Plan(plan::Args),
     /// Compare a replica and its hub by hashes.
     Verify(verify::Args),
+    /// Find what is wrong with the set-up, and the command that mends it.
+    Doctor(doctor::Args),
+    /// Run the agent as a service of systemd or launchd.
+    Service(service::Args),
     /// Check a config file.
     Validate(validate::Args),
     /// Show the whole of it on sample data, in under a minute.
@@ -155,6 +161,8 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Explain(args) => explain::run(args, context),
         Command::Plan(args) => plan::run(args, context),
         Command::Verify(args) => verify::run(args, context),
+        Command::Doctor(args) => doctor::run(args, context),
+        Command::Service(args) => service::run(args, context),
         Command::Validate(args) => validate::run(args, context),
         Command::Demo(args) => demo::run(args, context),
         Command::Simulate(args) => simulate::run(args, context),
@@ -196,6 +204,8 @@ mod tests {
                 "explain",
                 "plan",
                 "verify",
+                "doctor",
+                "service",
                 "validate",
                 "demo",
                 "simulate",
@@ -203,7 +213,7 @@ mod tests {
                 "man",
             ]
         );
-        for line in ["homing doctor", "homing", "homing sync --timeout soon", "homing queue discard notes"] {
+        for line in ["homing burn", "homing", "homing sync --timeout soon", "homing queue discard notes"] {
             let Err(told) = Cli::try_parse_from(line.split(' ')) else { panic!("{line} parses") };
             assert!(told.use_stderr() || line == "homing", "{line}");
         }

@@ -112,7 +112,7 @@ const fn count(min: u64, max: u64) -> Kind {
     Kind::Count { min, max, off: false }
 }
 
-pub(super) const KINDS: Kind = Kind::Word(&["homing"], &["watermelon", "operations", "delta", "pull-push"]);
+pub(super) const KINDS: Kind = Kind::Word(&["homing", "watermelon"], &["operations", "delta", "pull-push"]);
 
 pub(super) const STRATEGIES: Kind = Kind::Word(
     &["client_wins", "server_wins", "latest_timestamp", "field_level", "merge", "manual", "needs_review"],
@@ -194,6 +194,60 @@ const REMOTE: &[Key] = &[
         "`http://`, `https://` or `socks5://`. Default: what `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say.",
     ),
     key("timeout", duration(1_000), "\"30s\"", "\"1m\"", "How long one request may take."),
+    key("pull_path", Kind::Text, "", "\"sync-pull\"", "Where to pull, below `url`. Default: the kind's."),
+    key("push_path", Kind::Text, "", "\"sync-push\"", "Where to push, below `url`. Default: the kind's."),
+    key(
+        "pull_method",
+        Kind::Word(&["GET", "POST"], &[]),
+        "",
+        "\"GET\"",
+        "With `GET`, what a pull asks for travels in the query. Default: the kind's.",
+    ),
+    key(
+        "names",
+        Kind::Map,
+        "{}",
+        "{ lastPulledAt = \"last_pulled_at\" }",
+        "The backend's names for the kind's fields, see [backends](backends.md).",
+    ),
+    key("headers", Kind::Map, "{}", "{ X-App = \"notes\" }", "Headers of every request. No secrets: they have files."),
+    key(
+        "idempotency_header",
+        Kind::Text,
+        "",
+        "\"Idempotency-Key\"",
+        "The header that carries a batch's key, the same at every retry.",
+    ),
+    key(
+        "claims",
+        Kind::Map,
+        "{}",
+        "{ user_id = \"sub\" }",
+        "Fields of every record that goes out, filled from the token's claims.",
+    ),
+    key("schema_version", count(1, i64::MAX as u64), "1", "15", "The app's schema version, as the backend counts it."),
+    key(
+        "overlap",
+        duration(0),
+        "\"0s\"",
+        "\"10s\"",
+        "Pull again from this long before the last pull: rows that commit late.",
+    ),
+    key(
+        "tombstones_kept",
+        duration_or_off(1_000),
+        "\"off\"",
+        "\"30d\"",
+        "How long the backend remembers deletions. Away for longer, everything is compared.",
+    ),
+    key(
+        "compare_every",
+        duration_or_off(1_000),
+        "\"off\"",
+        "\"7d\"",
+        "Compare everything this often: finds what the backend forgot to say.",
+    ),
+    key("gzip", Kind::Flag, "false", "true", "Pack what is sent. Packed answers are always welcome."),
 ];
 
 const SCHEDULE: &[Key] = &[
@@ -301,6 +355,32 @@ const TABLE: &[Key] = &[
         "",
         "true",
         "Fire the app's own triggers while applying what was pulled, or mute them. Default: those fire that write unsynced tables alone.",
+    ),
+    key("collection", Kind::Text, "", "\"feed.purchases\"", "Its name at a team's own backend. Default: the table's."),
+    key("names", Kind::Map, "{}", "{ body = \"text\" }", "The backend's names of columns."),
+    key(
+        "forms",
+        Kind::Map,
+        "{}",
+        "{ done = \"boolean\" }",
+        "The forms that columns have at the backend: `boolean`, `json`, `seconds`, `milliseconds`, `iso8601`, `base64`, `text`.",
+    ),
+    key("local_columns", Kind::List, "[]", "[\"_status\"]", "Columns that neither go nor come."),
+    key("server_columns", Kind::List, "[]", "[\"server_revision\"]", "Columns that come and never go."),
+    key("version_field", Kind::Text, "", "\"server_revision\"", "The backend's field with a row's version."),
+    key(
+        "modified_field",
+        Kind::Text,
+        "",
+        "\"updated_at\"",
+        "The backend's field with the time of a row's last change.",
+    ),
+    key(
+        "deleted_field",
+        Kind::Text,
+        "",
+        "\"deleted_at\"",
+        "The backend's field that is set where a row counts as deleted.",
     ),
 ];
 

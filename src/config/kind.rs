@@ -3,6 +3,8 @@
 //! One table for the file and the environment: a variable's text is first turned into
 //! the value that a file would hold, and then read like one.
 
+use std::collections::BTreeMap;
+
 use super::problem::{Place, did_you_mean};
 use super::tree::{Node, Value, parse_value};
 use super::units::{duration, in_units, size, url};
@@ -37,6 +39,8 @@ pub(super) enum Kind {
     Word(&'static [&'static str], &'static [&'static str]),
     /// Names.
     List,
+    /// Texts by name.
+    Map,
 }
 
 /// A value that was read.
@@ -49,6 +53,7 @@ pub(super) enum Setting {
     Share(f64),
     Priority(Priority),
     List(Vec<String>),
+    Map(BTreeMap<String, String>),
 }
 
 /// What is wrong, and what to write.
@@ -146,6 +151,16 @@ impl Kind {
                 };
                 members.iter().map(name).collect::<Result<_, _>>().map(Setting::List)
             }
+            (Kind::Map, Value::Table(table)) => {
+                let pair = |(name, node): (&String, &Node)| match &node.value {
+                    Value::Text(text) if !text.trim().is_empty() => Ok((name.clone(), text.clone())),
+                    Value::Text(_) => {
+                        Err((format!("`{name}` is empty"), "leave it out, or give it a value".to_owned()))
+                    }
+                    other => Err((format!("`{name}` is {}", other.what()), self.example())),
+                };
+                table.iter().map(pair).collect::<Result<_, _>>().map(Setting::Map)
+            }
             (Kind::List, Value::Text(text)) => Err(("it is a list".into(), format!("write [\"{text}\"]"))),
             (kind, other) => Err((format!("it is {} and takes {}", other.what(), kind.what()), kind.example())),
         }
@@ -160,6 +175,7 @@ impl Kind {
             Kind::Flag => text.parse().map_or_else(|_| as_text(), Value::Flag),
             Kind::Count { .. } | Kind::Size { .. } => text.parse().map_or_else(|_| as_text(), Value::Integer),
             Kind::Share => text.parse().map_or_else(|_| as_text(), Value::Real),
+            Kind::Map => parse_value(text, place).unwrap_or_else(as_text),
             Kind::List if text.trim_start().starts_with('[') => parse_value(text, place).unwrap_or_else(as_text),
             Kind::List => {
                 let member = |name: &str| Node {
@@ -187,6 +203,7 @@ impl Kind {
             Kind::Priority => "a priority",
             Kind::Word(..) => "a word",
             Kind::List => "a list of names",
+            Kind::Map => "names with texts",
         }
     }
 
@@ -206,6 +223,7 @@ impl Kind {
             Kind::Priority => format!("it takes {}, or 0 to 4", alternatives(&Priority::WORDS)),
             Kind::Word(words, _) => format!("it takes {}", alternatives(words)),
             Kind::List => "write it like [\"projects\", \"tasks\"]".to_owned(),
+            Kind::Map => "write it like { name = \"text\" }".to_owned(),
         }
     }
 }

@@ -171,6 +171,7 @@ fn property(key: &Key) -> Json {
         ]}),
         Kind::Priority => json!({"enum": [0, 1, 2, 3, 4, "critical", "high", "normal", "low", "background"]}),
         Kind::Word(words, _) => json!({"enum": words}),
+        Kind::Map => json!({"type": "object", "additionalProperties": {"type": "string", "minLength": 1}}),
         Kind::List => json!({"type": "array", "items": {"type": "string", "minLength": 1}}),
     };
     property["description"] = json!(key.about);

@@ -5,17 +5,21 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::keys::Part;
+use super::kind::alternatives;
 use super::preset::{Preset, preset};
 use super::problem::Place;
 use super::section::Section;
 use super::strategy;
-use crate::model::settings::{Limits, Remote, Replica, Schedule, TableRule, TokenSource};
+use crate::model::settings::{Backend, Limits, Remote, Replica, Schedule, TableRule, TokenSource, Wire};
 
 /// What relative paths and `~/` are relative to.
 pub(super) struct Folders<'a> {
     pub(super) config: &'a Path,
     pub(super) home: Option<PathBuf>,
 }
+
+/// The forms a column may have at a backend.
+const FORMS: [&str; 7] = ["boolean", "json", "seconds", "milliseconds", "iso8601", "base64", "text"];
 
 /// Where a name comes to be part of file names and of variables.
 const NAME_BYTES_MAX: usize = 64;
@@ -89,6 +93,24 @@ fn read_remote(section: &Section, preset: &Preset, folders: &Folders) -> Remote 
         ca_file: read_path(section, "ca_file", folders),
         proxy,
         timeout: section.millis("timeout").unwrap_or(preset.timeout),
+        backend: read_backend(section),
+    }
+}
+
+fn read_backend(section: &Section) -> Backend {
+    Backend {
+        pull_path: section.text("pull_path"),
+        push_path: section.text("push_path"),
+        pull_method: section.text("pull_method"),
+        names: section.map("names").unwrap_or_default(),
+        headers: section.map("headers").unwrap_or_default(),
+        idempotency_header: section.text("idempotency_header"),
+        claims: section.map("claims").unwrap_or_default(),
+        schema_version: section.number("schema_version").unwrap_or(1),
+        overlap: section.millis("overlap").unwrap_or(0),
+        tombstones_kept: section.number_or_off("tombstones_kept").flatten(),
+        compare_every: section.number_or_off("compare_every").flatten(),
+        gzip: section.flag("gzip").unwrap_or(false),
     }
 }
 
@@ -214,6 +236,28 @@ fn read_rule(section: &Section, base: TableRule) -> TableRule {
         after: base.after,
         immediate: section.flag("immediate").unwrap_or(base.immediate),
         fire_triggers: section.flag("fire_triggers").or(base.fire_triggers),
+        wire: read_wire(section, base.wire),
+    }
+}
+
+fn read_wire(section: &Section, base: Wire) -> Wire {
+    let forms = section.map("forms");
+    for (column, form) in forms.iter().flatten().filter(|(_, form)| !FORMS.contains(&form.as_str())) {
+        section.note(
+            section.place_of("forms"),
+            format!("`{form}` is no form for `{column}`"),
+            format!("it takes {}", alternatives(&FORMS)),
+        );
+    }
+    Wire {
+        collection: section.text("collection").or(base.collection),
+        names: section.map("names").unwrap_or(base.names),
+        forms: forms.unwrap_or(base.forms),
+        local_columns: section.list("local_columns").unwrap_or(base.local_columns),
+        server_columns: section.list("server_columns").unwrap_or(base.server_columns),
+        version_field: section.text("version_field").or(base.version_field),
+        modified_field: section.text("modified_field").or(base.modified_field),
+        deleted_field: section.text("deleted_field").or(base.deleted_field),
     }
 }
 

@@ -4,6 +4,7 @@
 //! all. What comes out counts only when no problem was noted.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use super::keys::{Key, Part, SECRETS};
 use super::kind::{Kind, Setting};
@@ -126,6 +127,13 @@ impl<'a> Section<'a> {
         match self.read(key)? {
             Setting::List(list) => Some(list),
             other => panic!("BUG: {key} is read as a list and is {other:?}"),
+        }
+    }
+
+    pub(super) fn map(&self, key: &str) -> Option<BTreeMap<String, String>> {
+        match self.read(key)? {
+            Setting::Map(map) => Some(map),
+            other => panic!("BUG: {key} is read as a map and is {other:?}"),
         }
     }
 

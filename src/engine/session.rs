@@ -112,11 +112,12 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Report {
     Began,
-    /// `from_nothing`: there is no checkpoint; everything is pulled before anything is
-    /// sent, so that rows both sides have are recognised. `in_flight`: a batch was never
-    /// answered; until it is, nobody can say what the remote has from here.
+    /// `pull_first`: there is no checkpoint, or the remote finds no conflicts when it is
+    /// pushed to; everything is pulled before anything is sent, so that rows both sides
+    /// have are recognised. `in_flight`: a batch was never answered; until it is, nobody
+    /// can say what the remote has from here.
     Greeted {
-        from_nothing: bool,
+        pull_first: bool,
         audit_due: bool,
         in_flight: bool,
     },
@@ -130,6 +131,9 @@ pub enum Report {
         something: bool,
     },
     Sent,
+    /// The remote refused the batch because its rows moved on: pull before it is planned
+    /// anew.
+    Behind,
     /// `progress`: something was acknowledged or set aside.
     Settled {
         done: bool,
@@ -511,9 +515,9 @@ impl Cycle {
     fn follow(&mut self, report: Report) -> Result<Step, Fault> {
         Ok(match report {
             Report::Began => Step::Greet,
-            Report::Greeted { from_nothing, audit_due, in_flight } => {
+            Report::Greeted { pull_first, audit_due, in_flight } => {
                 self.settle_first = in_flight;
-                self.pull_first = from_nothing;
+                self.pull_first = pull_first;
                 self.audit_due |= audit_due;
                 if in_flight { Step::Stage } else { self.start() }
             }
@@ -540,6 +544,11 @@ impl Cycle {
                 Step::Fetch
             }
             Report::Sent => Step::Settle,
+            Report::Behind => {
+                self.settle_first = false;
+                self.pending = true;
+                Step::Fetch
+            }
             Report::Settled { done, progress } => {
                 self.fruitless = if progress { 0 } else { self.fruitless + u32::from(done) };
                 match done {
@@ -640,7 +649,7 @@ mod tests {
 
     const QUIET: [Report; 6] = [
         Report::Began,
-        Report::Greeted { from_nothing: false, audit_due: false, in_flight: false },
+        Report::Greeted { pull_first: false, audit_due: false, in_flight: false },
         Report::Staged { something: false },
         Report::Fetched,
         Report::Applied { done: true, more: false, pending: false },
@@ -664,7 +673,7 @@ mod tests {
             &mut session,
             &[
                 Report::Began,
-                Report::Greeted { from_nothing: true, audit_due: true, in_flight: false },
+                Report::Greeted { pull_first: true, audit_due: true, in_flight: false },
                 Report::Fetched,
                 Report::Applied { done: true, more: true, pending: false },
                 Report::Fetched,
@@ -690,7 +699,7 @@ mod tests {
             &mut session,
             &[
                 Report::Began,
-                Report::Greeted { from_nothing: true, audit_due: true, in_flight: true },
+                Report::Greeted { pull_first: true, audit_due: true, in_flight: true },
                 Report::Staged { something: true },
                 Report::Sent,
                 Report::Settled { done: false, progress: true },
@@ -705,6 +714,36 @@ mod tests {
         );
         use Step::*;
         assert_eq!(steps, [Greet, Stage, Send, Settle, Settle, Fetch, Apply, Audit, Stage, Send, Settle, Stage]);
+    }
+
+    #[test]
+    fn a_batch_that_the_remote_is_ahead_of_is_planned_anew_after_a_pull() {
+        let mut session = session();
+        session.handle(0, Event::Wake(Wake::Start));
+        let steps = run(
+            &mut session,
+            &[
+                Report::Began,
+                Report::Greeted { pull_first: true, audit_due: false, in_flight: true },
+                Report::Staged { something: true },
+                Report::Behind,
+                Report::Fetched,
+                Report::Applied { done: true, more: false, pending: false },
+                Report::Staged { something: true },
+                Report::Behind,
+                Report::Fetched,
+                Report::Applied { done: true, more: false, pending: false },
+                Report::Staged { something: true },
+                Report::Sent,
+                Report::Settled { done: true, progress: true },
+                Report::Staged { something: false },
+                Report::Fetched,
+                Report::Applied { done: true, more: false, pending: false },
+            ],
+        );
+        use Step::*;
+        let round = [Fetch, Apply, Stage, Send];
+        assert_eq!(steps, [&[Greet, Stage, Send][..], &round, &round, &[Settle, Stage, Fetch, Apply, End]].concat());
     }
 
     /// Trap 23: a wake during a cycle is not forgotten.

@@ -13,6 +13,7 @@ use std::path::Path;
 use interprocess::local_socket::tokio::Listener;
 use interprocess::local_socket::{ConnectOptions, GenericFilePath, ListenerOptions, ToFsName};
 use interprocess::os::unix::local_socket::ListenerOptionsExt;
+use interprocess::os::unix::uds_local_socket::tokio as uds;
 
 /// The shortest that any supported system takes (macOS, with its final NUL).
 const PATH_BYTES_MAX: usize = 103;
@@ -67,6 +68,24 @@ pub fn bind(path: &Path) -> Result<Listener, BindError> {
     listen(path).map_err(|error| {
         fail(format!("cannot listen on {shown}: {error}"), "check that its directory can be written to")
     })
+}
+
+/// The socket that a supervisor opened and handed over (systemd's socket activation).
+/// `None` where nobody did. Must be called within a Tokio runtime.
+pub fn inherited() -> Option<Result<Listener, BindError>> {
+    let mut handed = listenfd::ListenFd::from_env();
+    if handed.len() == 0 {
+        return None;
+    }
+    let taken = handed.take_unix_listener(0).and_then(|found| found.ok_or_else(|| io::ErrorKind::NotFound.into()));
+    let listener =
+        taken.and_then(|listener| uds::Listener::try_from(std::os::fd::OwnedFd::from(listener)).map(Listener::from));
+    Some(listener.map_err(|error| {
+        fail(
+            format!("what the supervisor handed over is not a Unix socket to listen on: {error}"),
+            "let the socket unit have one `ListenStream=` with a path",
+        )
+    }))
 }
 
 fn fail(text: String, next: &str) -> BindError {

@@ -54,6 +54,35 @@ pub struct Remote {
     /// `http://`, `https://` or `socks5://`; `None` reads the usual environment variables.
     pub proxy: Option<String>,
     pub timeout: Millis,
+    /// How a team's own backend is spoken to.
+    pub backend: Backend,
+}
+
+/// The shape of a backend's requests, as far as it differs from its kind's. `None` and
+/// absent names are the kind's own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Backend {
+    pub pull_path: Option<String>,
+    pub push_path: Option<String>,
+    /// `GET` or `POST`.
+    pub pull_method: Option<String>,
+    /// The kind's names of fields to the backend's.
+    pub names: BTreeMap<String, String>,
+    /// Sent with every request.
+    pub headers: BTreeMap<String, String>,
+    /// The header that carries a batch's key.
+    pub idempotency_header: Option<String>,
+    /// Columns of the backend that are filled from the token's claims on the way out.
+    pub claims: BTreeMap<String, String>,
+    pub schema_version: i64,
+    /// Pull again from this long before the last time.
+    pub overlap: Millis,
+    /// How long the backend remembers deletions; `None`: for ever.
+    pub tombstones_kept: Option<Millis>,
+    /// Compare everything this often; `None`: never.
+    pub compare_every: Option<Millis>,
+    /// Pack what is sent.
+    pub gzip: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -177,6 +206,29 @@ pub struct TableRule {
     /// Fire (`true`) or mute (`false`) the app's own triggers while applying;
     /// `None`: fire those that write unsynced tables alone.
     pub fire_triggers: Option<bool>,
+    /// How its rows look at a team's own backend.
+    pub wire: Wire,
+}
+
+/// A table at a team's own backend. Columns are the local table's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wire {
+    /// Its name there; `None`: the table's.
+    pub collection: Option<String>,
+    /// Names there, by column.
+    pub names: BTreeMap<String, String>,
+    /// Forms there, by column: see `docs/backends.md`.
+    pub forms: BTreeMap<String, String>,
+    /// Columns that neither go nor come.
+    pub local_columns: Vec<String>,
+    /// Columns that come and never go: the backend's own.
+    pub server_columns: Vec<String>,
+    /// The field there with a row's version.
+    pub version_field: Option<String>,
+    /// The field there with the time of a row's last change.
+    pub modified_field: Option<String>,
+    /// The field there that is set where a row counts as deleted.
+    pub deleted_field: Option<String>,
 }
 
 impl TableRule {

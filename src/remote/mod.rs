@@ -4,8 +4,11 @@
 //! that matters: every fact that must survive is in the store or at the far end. It
 //! never decides when to try again, and it never follows a redirect.
 
+mod backend;
 pub mod homing;
+mod http;
 
+use crate::model::settings::Replica;
 use crate::model::{Change, Cursor, Fault, Incarnation, Key, Outcome, Page, Revision, Row, Stamp, Table};
 
 /// What a kind of backend can do. The planner reads it; nobody asks for the kind.
@@ -18,6 +21,11 @@ pub struct Abilities {
     /// Answers a batch it has seen before as it did then.
     pub remembers_batches: bool,
     pub live: bool,
+    /// Numbers a row's versions, and says each once; else versions are told apart by
+    /// their content.
+    pub numbers_versions: bool,
+    /// Takes an update as the columns that changed; else as the whole row.
+    pub takes_columns: bool,
 }
 
 /// Who is calling.
@@ -56,6 +64,8 @@ pub struct Batch {
     pub epoch: String,
     /// The remote's revision up to which this replica knew everything.
     pub seen: Revision,
+    /// The place up to which this replica has pulled.
+    pub cursor: Option<Cursor>,
     pub changes: Vec<Change>,
 }
 
@@ -74,6 +84,9 @@ pub struct Ask {
     pub incarnation: Incarnation,
     /// `None`: from nothing.
     pub cursor: Option<Cursor>,
+    /// From nothing, though rows here are known to have been there: the answer must say
+    /// which of them are gone.
+    pub compares: bool,
     pub rows_max: usize,
     pub bytes_max: usize,
 }
@@ -115,6 +128,10 @@ pub enum RemoteError {
     CursorOver,
     /// The batch is larger than the remote takes.
     TooLarge,
+    /// Rows of the batch moved on at the remote, which refused it whole: pull first.
+    Behind,
+    /// The remote took nothing of the batch, and does not say for which row; what it said.
+    Refused(String),
 }
 
 impl From<Fault> for RemoteError {
@@ -141,12 +158,17 @@ pub enum Hint {
 
 /// The remote that a replica's settings name. Sends nothing yet.
 pub fn open(
-    settings: &crate::model::settings::Remote,
+    replica: &Replica,
     device: &str,
     runtime: &tokio::runtime::Handle,
     stop: tokio::sync::watch::Receiver<bool>,
 ) -> std::result::Result<Box<dyn Remote>, Fault> {
-    Ok(Box::new(homing::HomingRemote::new(settings.clone(), device.to_owned(), runtime.clone(), stop)?))
+    Ok(match replica.remote.kind.as_str() {
+        "homing" => {
+            Box::new(homing::HomingRemote::new(replica.remote.clone(), device.to_owned(), runtime.clone(), stop)?)
+        }
+        _ => Box::new(backend::BackendRemote::new(replica, device.to_owned(), runtime.clone(), stop)?),
+    })
 }
 
 /// One call of the far end each. Every call has a deadline.

@@ -256,6 +256,7 @@ fn replica(plan: &Plan, path: &Path) -> Replica {
             ca_file: None,
             proxy: None,
             timeout: 30_000,
+            backend: Default::default(),
         },
         schedule: Schedule { every: Some(60_000), debounce: 1_000, ..Schedule::default() },
         limits: Limits {

@@ -153,7 +153,14 @@ fn refused(error: HubError) -> RemoteError {
 
 impl Remote for SimRemote {
     fn abilities(&self) -> Abilities {
-        Abilities { finds_conflicts: true, outcome_each: true, remembers_batches: true, live: false }
+        Abilities {
+            finds_conflicts: true,
+            outcome_each: true,
+            remembers_batches: true,
+            live: false,
+            numbers_versions: true,
+            takes_columns: true,
+        }
     }
 
     fn greet(&mut self, greeting: &Greeting) -> Result<Greeted> {

@@ -111,7 +111,7 @@ impl Store {
     }
 
     /// Rows the remote is known to have had within a snapshot's stretch, and that the
-    /// snapshot did not bring.
+    /// snapshot did not bring: those with a base, and those that came and wait to be written.
     fn forgotten(&self, page: &Page) -> Result<Vec<RemoteRow>> {
         let mut out = Vec::new();
         for Span { table, from, to } in &page.covers {
@@ -123,20 +123,26 @@ impl Store {
                 .map(|row| row.key.encode())
                 .collect();
             let mut statement = self.db.prepare_cached(
-                "SELECT key, rev FROM _homing_base WHERE tab = ?1 AND (?2 IS NULL OR key > ?2) AND (?3 IS NULL OR key <= ?3)",
+                "SELECT key, rev FROM _homing_base
+                     WHERE tab = ?1 AND (?2 IS NULL OR key > ?2) AND (?3 IS NULL OR key <= ?3)
+                 UNION ALL SELECT key, NULL FROM _homing_parked
+                     WHERE tab = ?1 AND (?2 IS NULL OR key > ?2) AND (?3 IS NULL OR key <= ?3)
+                         AND code <> 'mass_deletion'
+                         AND NOT EXISTS (SELECT 1 FROM _homing_base b WHERE b.tab = ?1 AND b.key = _homing_parked.key)",
             )?;
             let mut rows = statement.query(rusqlite::params![synced.id, from, to])?;
             while let Some(row) = rows.next()? {
                 let key: Vec<u8> = row.get(0)?;
-                let revision = base::current(self.era, row.get(1)?);
-                if revision == Revision::NONE || brought.contains(&key) {
+                let known = row.get::<_, Option<i64>>(1)?.map(|rev| base::current(self.era, rev));
+                if known == Some(Revision::NONE) || brought.contains(&key) {
                     continue;
                 }
+                let after = known.map_or(0, |revision| revision.0 + 1);
                 out.push(RemoteRow {
                     table: synced.name().to_owned(),
                     key: Key::decode(&key).expect("BUG: keys are stored encoded"),
                     // It went after it was last known and before the page was read.
-                    revision: page.head.max(Revision(revision.0 + 1)),
+                    revision: page.head.max(Revision(after)),
                     stamp: crate::model::Stamp::default(),
                     row: None,
                     columns: std::sync::Arc::from([]),
@@ -329,6 +335,9 @@ impl Writer<'_> {
                 applied.parked += 1;
             }
         }
+        if applied.rows > 0 {
+            applied.pending |= self.look_again(&applied.changed)?;
+        }
         Ok(())
     }
 
@@ -443,10 +452,11 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Stamp;
     use crate::model::conflict::{Meeting, Resolution};
     use crate::model::page::Cursor;
     use crate::model::settings::{Limits, Remote, Replica, Schedule, TableRule, TokenSource};
+    use crate::model::{Operation, Stamp};
+    use crate::store::aside;
     use crate::store::open::Manners;
 
     struct Nobody;
@@ -479,13 +489,11 @@ mod tests {
         }
     }
 
-    /// Trap 30: a mass deletion is asked about before it is applied.
-    #[test]
-    fn a_mass_deletion_at_the_remote_waits_for_a_person() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("app.db");
+    /// A store on an app's database with one table.
+    fn opened(folder: &std::path::Path) -> (rusqlite::Connection, Store) {
+        let path = folder.join("app.db");
         let app = rusqlite::Connection::open(&path).unwrap();
-        app.execute_batch("CREATE TABLE task(id INTEGER PRIMARY KEY, title TEXT)").unwrap();
+        app.execute_batch("CREATE TABLE task(id INTEGER PRIMARY KEY, title TEXT NOT NULL)").unwrap();
         let remote = Remote {
             kind: "homing".into(),
             url: String::new(),
@@ -495,6 +503,7 @@ mod tests {
             ca_file: None,
             proxy: None,
             timeout: 1,
+            backend: Default::default(),
         };
         let replica = Replica {
             name: "app".into(),
@@ -509,12 +518,29 @@ mod tests {
         };
         let mut store = Store::open(&replica, "here", Manners::default()).unwrap();
         store.attach(2_461_000.0).unwrap();
+        (app, store)
+    }
+
+    const NOW: Now = Now { millis: 1, offset: 0 };
+
+    fn take(store: &mut Store, page: Page) -> bool {
         let slice = Slice { rows_max: 64, time_max: None };
-        let now = Now { millis: 1, offset: 0 };
-        let take = |store: &mut Store, page| {
-            let mut incoming = store.receive(page, &Nobody).unwrap();
-            while !store.apply(&mut incoming, &Nobody, now, slice).unwrap().done {}
-        };
+        let mut incoming = store.receive(page, &Nobody).unwrap();
+        let mut pending = false;
+        loop {
+            let applied = store.apply(&mut incoming, &Nobody, NOW, slice).unwrap();
+            pending |= applied.pending;
+            if applied.done {
+                return pending;
+            }
+        }
+    }
+
+    /// Trap 30: a mass deletion is asked about before it is applied.
+    #[test]
+    fn a_mass_deletion_at_the_remote_waits_for_a_person() {
+        let folder = tempfile::tempdir().unwrap();
+        let (app, mut store) = opened(folder.path());
         let here = || app.query_row("SELECT count(*) FROM task", [], |row| row.get::<_, i64>(0)).unwrap();
 
         take(&mut store, page((0..200).map(|number| (number, Some("a"))), 1));
@@ -525,5 +551,48 @@ mod tests {
         store.retry(Some("task"), None).unwrap();
         take(&mut store, page(std::iter::empty(), 600));
         assert_eq!((here(), store.counts().unwrap().parked), (5, 0));
+    }
+    #[test]
+    fn a_row_that_waits_and_that_a_snapshot_does_not_bring_has_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_app, mut store) = opened(folder.path());
+        let mut unwritable = page(std::iter::once((7, Some("a"))), 1);
+        unwritable.rows[0].row.as_mut().unwrap()[1] = Value::Null;
+        take(&mut store, unwritable);
+        assert_eq!(store.counts().unwrap().parked, 1);
+        let all = Span { table: "task".into(), from: None, to: None };
+        take(&mut store, Page { covers: vec![all], ..page(std::iter::empty(), 9) });
+        assert_eq!(store.counts().unwrap().parked, 0);
+    }
+
+    #[test]
+    fn what_was_set_aside_and_has_nothing_left_to_send_is_let_go_when_the_remotes_row_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_app, mut store) = opened(folder.path());
+        let waiting = aside::Aside {
+            operation: Operation::Insert,
+            standing: aside::Standing::WaitingForParent,
+            code: aside::coded(ReasonCode::PendingParent),
+            reason: String::new(),
+            tries: 0,
+            next_try_at: None,
+            since: Some(1),
+        };
+        let refused = aside::Aside { standing: aside::Standing::SetAside, ..waiting.clone() };
+        for (number, aside) in [(1, waiting), (2, refused)] {
+            store
+                .write(|writer| {
+                    let synced = writer.find("task").unwrap();
+                    writer.put_aside(synced, &Key(vec![Value::Integer(number)]), &aside)
+                })
+                .unwrap();
+        }
+        let pending = take(&mut store, page([(1, Some("a")), (2, Some("b"))].into_iter(), 1));
+        assert!(pending, "they are looked at in this cycle");
+        let gathered = store.gather(NOW, 10, &Nobody).unwrap();
+        assert!(gathered.candidates.is_empty());
+        store.tidy(&gathered, &[]).unwrap();
+        assert_eq!(store.counts().unwrap().set_aside, 0);
+        assert!(store.gather(NOW, 10, &Nobody).unwrap().is_quiet());
     }
 }

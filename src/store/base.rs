@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::flight::FlightRow;
 use super::{Result, Synced, Writer};
 use crate::model::{Key, Revision, Row, Stamp, Value, key};
 use crate::sqlite::digest;
@@ -148,6 +149,12 @@ pub(crate) fn read(db: &Connection, era: i64, synced: &Synced, key: &[u8]) -> Re
     Ok(Some(Base { revision: current(era, revision), stamp: Stamp(stamp), shape, contents: contents(&body), columns }))
 }
 
+/// What a base would be with these contents.
+pub(crate) fn sent(db: &Connection, synced: &Synced, row: &FlightRow, revision: Revision) -> Result<Base> {
+    let columns = if row.shape == synced.shape { synced.columns.clone() } else { shape_columns(db, row.shape)? };
+    Ok(Base { revision, stamp: row.stamp, shape: row.shape, columns, contents: contents(&row.base) })
+}
+
 impl Writer<'_> {
     /// The revision alone; `None` where there is no base.
     pub(crate) fn base_revision(&self, synced: &Synced, key: &[u8]) -> Result<Option<Revision>> {
@@ -190,6 +197,14 @@ impl Writer<'_> {
                  ON CONFLICT(tab, key) DO UPDATE SET rev = ?3, stamp = ?4, shape = ?5, body = ?6",
             )?
             .execute(params![synced.id, key, stored(self.era, revision), stamp.0, shape, body])?;
+        Ok(())
+    }
+
+    /// The same contents under another revision.
+    pub(crate) fn touch_base(&self, synced: &Synced, key: &[u8], revision: Revision, stamp: Stamp) -> Result<()> {
+        self.db
+            .prepare_cached("UPDATE _homing_base SET rev = ?3, stamp = ?4 WHERE tab = ?1 AND key = ?2")?
+            .execute(params![synced.id, key, stored(self.era, revision), stamp.0])?;
         Ok(())
     }
 

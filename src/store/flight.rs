@@ -5,6 +5,8 @@
 //! were edited since. Beside the bytes it keeps, for each change, what the base becomes
 //! when the remote says yes, and which log entries are then spent.
 
+use std::collections::HashMap;
+
 use rusqlite::{OptionalExtension, params};
 
 use super::{Result, Store, Synced, Writer};
@@ -50,7 +52,17 @@ impl FlightRow {
     }
 }
 
+/// What a batch held of which nobody can say whether the remote took it, by table and
+/// encoded key.
+pub type Doubts = HashMap<(i64, Vec<u8>), FlightRow>;
+
 impl Store {
+    /// From now on a pulled version that is as `flight` sent it counts as its answer.
+    /// Until `scrap`, or until the file is closed.
+    pub fn doubt_flight(&mut self, flight: &Flight) {
+        self.doubts = flight.rows.iter().map(|row| ((row.tab, row.key.encode()), row.clone())).collect();
+    }
+
     /// The batch that was sent, or was about to be, and never answered.
     pub fn flight(&self) -> Result<Option<Flight>> {
         let found = self
@@ -83,8 +95,13 @@ impl Store {
         })
     }
 
+    pub fn has_doubts(&self) -> bool {
+        !self.doubts.is_empty()
+    }
+
     /// Takes a batch apart that the remote did not take; its rows are in the log.
     pub fn scrap(&mut self) -> Result<()> {
+        self.doubts.clear();
         self.write(|writer| writer.strand_flight())
     }
 }

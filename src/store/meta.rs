@@ -104,6 +104,11 @@ impl Store {
         Ok(parked.map_or(seen, |parked| seen.min(Revision(parked - 1))))
     }
 
+    /// Whether the remote is known to have had any row of this file.
+    pub fn knows_rows(&self) -> Result<bool> {
+        Ok(self.db.query_row("SELECT EXISTS (SELECT 1 FROM _homing_base)", [], |row| row.get(0))?)
+    }
+
     pub fn checkpoint(&self) -> Result<Option<Cursor>> {
         Ok(get(&self.db, "cursor")?.map(Cursor))
     }

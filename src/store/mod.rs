@@ -19,6 +19,7 @@ pub mod decide;
 pub mod detach;
 pub mod error;
 pub mod flight;
+pub mod health;
 pub mod inspect;
 pub mod layout;
 pub mod ledger;
@@ -43,6 +44,7 @@ use crate::model::conflict::{Meeting, Resolution};
 use crate::model::settings::Replica;
 use crate::model::{Fault, Stamp, Table};
 
+pub use flight::Doubts;
 pub use outbox::Outbox;
 pub use table::Synced;
 
@@ -81,6 +83,16 @@ pub struct Slice {
     pub time_max: Option<std::time::Duration>,
 }
 
+/// What the store must know of the remote's kind. The default is Homing's own hub.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms {
+    /// The remote says again what it said before, and its versions of a row are told
+    /// apart by their content, not by their revisions.
+    pub by_content: bool,
+    /// An update travels as the whole row.
+    pub whole_rows: bool,
+}
+
 /// One replica's open file.
 pub struct Store {
     pub(crate) db: Connection,
@@ -92,6 +104,8 @@ pub struct Store {
     pub(crate) outbox: Outbox,
     /// This device's name, for the ledger and for ties.
     pub(crate) device: String,
+    pub terms: Terms,
+    pub(crate) doubts: Doubts,
 }
 
 impl Store {
@@ -118,6 +132,8 @@ impl Store {
             outbox: &mut self.outbox,
             device: &self.device,
             replica: &self.replica,
+            terms: self.terms,
+            doubts: &self.doubts,
         };
         let done = work(&mut writer)?;
         transaction.commit()?;
@@ -133,6 +149,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) outbox: &'a mut Outbox,
     pub(crate) device: &'a str,
     pub(crate) replica: &'a Replica,
+    pub(crate) terms: Terms,
+    pub(crate) doubts: &'a Doubts,
 }
 
 impl Writer<'_> {

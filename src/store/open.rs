@@ -41,6 +41,8 @@ impl Store {
             era: 1,
             outbox: Outbox::default(),
             device: device.to_owned(),
+            terms: Default::default(),
+            doubts: Default::default(),
         };
         if store.is_attached()? {
             store.era = meta::get(&store.db, "era")?.unwrap_or(1);

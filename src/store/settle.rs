@@ -96,8 +96,7 @@ impl Store {
 impl Store {
     /// Takes apart a batch of one row that is too large for the remote, which took
     /// nothing of it; the row waits for a person.
-    pub fn refuse(&mut self, flight: &Flight, text: &str, now: i64) -> Result<()> {
-        let now = Now { millis: now, offset: 0 };
+    pub fn refuse_large(&mut self, flight: &Flight, text: &str, now: Now) -> Result<()> {
         self.write(|writer| {
             writer.db.execute("DELETE FROM _homing_flight WHERE batch = ?", [flight.batch])?;
             for row in &flight.rows {
@@ -107,6 +106,22 @@ impl Store {
                 }
             }
             Ok(())
+        })
+    }
+
+    /// The same for a batch whose one row the remote will not have as it is: tried again
+    /// later, and a few times. Returns how many now wait for a person.
+    pub fn refuse(&mut self, flight: &Flight, text: &str, now: Now) -> Result<u64> {
+        self.write(|writer| {
+            writer.db.execute("DELETE FROM _homing_flight WHERE batch = ?", [flight.batch])?;
+            let mut settled = Settled::default();
+            for row in &flight.rows {
+                let tables = writer.tables;
+                if let Some(synced) = tables.get(&row.tab) {
+                    writer.again(synced, row, ReasonCode::RowRefused.word(), text, now, &mut settled)?;
+                }
+            }
+            Ok(settled.set_aside)
         })
     }
 }
@@ -134,6 +149,8 @@ impl Writer<'_> {
             }
         }
         spent.extend(&row.seqs);
+        // A version that waited here to be written was overwritten there.
+        self.unpark(synced, &key)?;
         self.clear_aside(synced, &key)
     }
 
@@ -182,7 +199,10 @@ impl Writer<'_> {
             };
             let gone_here =
                 row::read(self.db, child, key)? == Found::Nothing && self.base(child, &key.encode())?.is_some();
-            if gone_here {
+            // A child whose deletion lost comes back as soon as its parent does.
+            let waits_for_it =
+                self.aside(child, &key.encode())?.is_some_and(|aside| aside.code == ReasonCode::ParkedParent.word());
+            if gone_here && !waits_for_it {
                 let text = format!("{table} {key} at the remote still refers to it; its deletion goes first");
                 return self.again(met.synced, met.row, "pending_child", &text, manner.now, settled);
             }

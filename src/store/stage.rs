@@ -245,7 +245,7 @@ impl Store {
         }
         let base_stamp = base.as_ref().map_or(Stamp::default(), |base| base.stamp);
         let base_revision = base.as_ref().map_or(Revision::NONE, |base| base.revision);
-        let whole = known.as_ref().is_some_and(|known| known.code == "whole_row_needed");
+        let whole = self.terms.whole_rows || known.as_ref().is_some_and(|known| known.code == "whole_row_needed");
         let (operation, columns) = match (&difference, whole) {
             (Difference::Gone, _) => (Operation::Delete, Vec::new()),
             (Difference::New, _) => (Operation::Insert, (0..synced.columns.len()).collect()),

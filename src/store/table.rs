@@ -66,6 +66,11 @@ impl Synced {
         &self.table.name
     }
 
+    /// True for a column that is the remote's own: it comes and never goes.
+    pub(crate) fn is_servers(&self, at: usize) -> bool {
+        self.rule.wire.server_columns.iter().any(|name| name.eq_ignore_ascii_case(&self.columns[at]))
+    }
+
     pub(crate) fn key_of(&self, row: &Row) -> Key {
         Key(self.key_at.iter().map(|at| row[*at].clone()).collect())
     }

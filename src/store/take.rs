@@ -11,7 +11,9 @@ use super::error::Obstacle;
 use super::row::{self, Found};
 use super::{Judge, Now, Result, Synced, Writer};
 use crate::model::conflict::{Conflict, Meeting, Resolution, Verdict};
-use crate::model::{ConflictKind, Key, ReasonCode, RemoteRow, Revision, Row, Settler, Stamp, Strategy, Value};
+use crate::model::{
+    ConflictKind, Key, Operation, ReasonCode, RemoteRow, Revision, Row, Settler, Stamp, Strategy, Value,
+};
 use crate::sqlite::capture::LogOp;
 
 /// What became of it.
@@ -53,6 +55,12 @@ struct Sides {
     spoken: Vec<usize>,
 }
 
+/// What a look at a remote without revisions found.
+enum Seen {
+    Done(Taken),
+    News(Sides),
+}
+
 impl Writer<'_> {
     pub(crate) fn take(&mut self, remote: &RemoteRow, manner: Manner) -> Result<Taken> {
         let tables = self.tables;
@@ -62,6 +70,7 @@ impl Writer<'_> {
         let key = remote.key.encode();
         let base = self.base(synced, &key)?;
         if let Some(base) = &base
+            && !self.terms.by_content
             && (base.revision > remote.revision || base.revision == remote.revision && !manner.parked)
             && base.shape == synced.shape
         {
@@ -80,6 +89,13 @@ impl Writer<'_> {
             self.agree(synced, remote, &sides)?;
             return Ok(Taken::Known);
         }
+        let sides = match self.terms.by_content {
+            true => match self.recognise(synced, remote, sides, manner)? {
+                Seen::Done(taken) => return Ok(taken),
+                Seen::News(sides) => sides,
+            },
+            false => sides,
+        };
         match &sides.base {
             None if sides.local.is_none() => self.follow(synced, remote, &sides, manner),
             Some(base) if base.revision != Revision::NONE && is_base(synced, sides.local.as_ref(), base) => {
@@ -103,6 +119,51 @@ impl Writer<'_> {
         }
     }
 
+    /// Whether a remote without revisions says something new. What it said before is
+    /// known by the base; what this side sent without hearing of it, by the batch.
+    fn recognise(&mut self, synced: &Synced, remote: &RemoteRow, sides: Sides, manner: Manner) -> Result<Seen> {
+        let mut sides = sides;
+        let doubts = self.doubts;
+        if let Some(sent) = doubts.get(&(synced.id, sides.key.clone()))
+            && sent.operation != Operation::Delete
+            && sides.remote.is_some()
+        {
+            let base = base::sent(self.db, synced, sent, remote.revision)?;
+            if differing(synced, &sides, &base).iter().all(|at| synced.is_servers(*at)) {
+                self.set_base_under(sent.shape, synced, &sides.key, remote.revision, remote.stamp, &sent.base)?;
+                sides.base = Some(base);
+            }
+        }
+        let Some(base) = sides.base.as_ref().filter(|base| base.revision != Revision::NONE) else {
+            // Gone there, and this side never knew it there.
+            let strange = sides.base.is_none() && sides.remote.is_none();
+            return Ok(if strange { Seen::Done(Taken::Known) } else { Seen::News(sides) });
+        };
+        if base.shape != synced.shape || sides.remote.is_none() {
+            return Ok(Seen::News(sides));
+        }
+        let news = differing(synced, &sides, base);
+        if news.is_empty() {
+            if base.revision != remote.revision {
+                self.touch_base(synced, &sides.key, remote.revision, remote.stamp)?;
+            }
+            self.unpark(synced, &sides.key)?;
+            return Ok(Seen::Done(Taken::Known));
+        }
+        let (Some(local), Some(theirs)) = (&sides.local, &sides.remote) else { return Ok(Seen::News(sides)) };
+        if is_base(synced, Some(local), base) || !news.iter().all(|at| synced.is_servers(*at)) {
+            return Ok(Seen::News(sides));
+        }
+        // Its news are in columns that are its own: nobody's edit is in the way.
+        let mut merged = local.clone();
+        news.iter().for_each(|at| merged[*at] = theirs[*at].clone());
+        if let Some(obstacle) = self.put(synced, &remote.key, Some(local), Some(&merged), &news)? {
+            return Ok(Seen::Done(obstructed(obstacle)));
+        }
+        self.stand(synced, remote, &Sides { local: Some(merged), ..sides }, manner.now)?;
+        Ok(Seen::Done(Taken::Stands))
+    }
+
     /// Both sides have the same row, and came to it each by its own counting.
     fn counted_apart(&self, synced: &Synced, remote: &RemoteRow, sides: &Sides, manner: Manner) -> bool {
         let news = |base: &&Base| base.revision != Revision::NONE && base.revision < remote.revision && !manner.parked;
@@ -119,6 +180,7 @@ impl Writer<'_> {
     /// Both sides have the same row: remember that.
     fn agree(&self, synced: &Synced, remote: &RemoteRow, sides: &Sides) -> Result<()> {
         self.unpark(synced, &sides.key)?;
+        self.clear_aside(synced, &sides.key)?;
         match &sides.local {
             Some(row) => self.set_base(synced, &sides.key, remote.revision, remote.stamp, &base::body(synced, row)),
             None => self.drop_base(synced, &sides.key),
@@ -515,6 +577,13 @@ fn moved_there() -> Resolution {
         settled_by: Some(Settler::Rule),
         note: "the remote was restored and has a later version, which stands; it may have lost this one".to_owned(),
     }
+}
+
+/// Positions of the columns that the remote speaks of and in which it is not as the base.
+fn differing(synced: &Synced, sides: &Sides, base: &Base) -> Vec<usize> {
+    let Some(row) = &sides.remote else { return Vec::new() };
+    let differs = |at: &usize| base.hash_under(synced, *at) != crate::sqlite::digest::value(&row[*at]);
+    sides.spoken.iter().copied().filter(differs).collect()
 }
 
 /// True when the row is as the base says, whatever epoch the base is of.

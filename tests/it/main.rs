@@ -1,17 +1,22 @@
 //! Tests with real processes, sockets and files.
 
+mod backends;
 mod cli;
 mod conflicts;
+mod doctor;
 mod floors;
 mod house;
 mod hub;
 mod ipc;
 mod kills;
 mod migrate;
+mod old_sqlite;
 mod person;
 mod remote;
 mod restored;
 mod rig;
+mod service;
+mod supervised;
 mod together;
 mod trouble;
 mod units;

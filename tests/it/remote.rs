@@ -852,6 +852,7 @@ fn settings(url: &str) -> Settings {
         ca_file: None,
         proxy: None,
         timeout: 15_000,
+        backend: Default::default(),
     }
 }
 
@@ -859,6 +860,7 @@ fn ask(cursor: Option<&str>) -> Ask {
     Ask {
         device: "desk & lamp".to_owned(),
         incarnation: Incarnation("i".to_owned()),
+        compares: false,
         cursor: cursor.map(|cursor| Cursor(cursor.to_owned())),
         rows_max: 10,
         bytes_max: 1_000,
@@ -886,6 +888,7 @@ fn batch() -> Batch {
         number: 1,
         epoch: "e".to_owned(),
         seen: homing::model::Revision::NONE,
+        cursor: None,
         changes: vec![change(1), change(2)],
     }
 }

@@ -115,6 +115,29 @@ fn a_row_deleted_there_and_swapped_here_settles_without_a_person() {
     pair.settle();
 }
 
+/// Both deletions meet the edit: the child's loses to it, the parent's would leave it
+/// an orphan, and neither waits for the other for ever.
+#[test]
+fn a_parent_and_child_deleted_here_come_back_when_the_child_was_edited_there() {
+    let schema = "CREATE TABLE projects(id INTEGER PRIMARY KEY, name TEXT NOT NULL, code TEXT UNIQUE);
+        CREATE TABLE tasks(id TEXT PRIMARY KEY, project INTEGER REFERENCES projects(id) ON DELETE CASCADE, title)";
+    let mut pair = Pair::new(schema).start();
+    pair.a.sql("INSERT INTO projects VALUES (1, 'Garden', 'g'); INSERT INTO tasks VALUES ('t', 1, 'Water')");
+    pair.settle();
+    pair.b.kill();
+    pair.b.sql("DELETE FROM projects");
+    // Written later than the deletion.
+    pair.a.sql("UPDATE tasks SET title = 'Water and mow'");
+    pair.a.sync();
+    pair.b.start();
+    pair.b.await_state("in_step");
+    pair.settle();
+    assert_eq!(
+        pair.b.sql("SELECT name, title FROM projects JOIN tasks ON project = projects.id"),
+        "Garden|Water and mow"
+    );
+}
+
 #[test]
 fn a_write_on_one_device_shows_on_the_other_without_a_command() {
     let pair = Pair::new(&small("(1, 'one')")).start();

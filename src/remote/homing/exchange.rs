@@ -5,26 +5,22 @@
 //! off, and an answer is never held beyond its bounds, packed or unpacked. An answer
 //! without the protocol's header is nobody's answer, whatever its status says.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use tokio::time::timeout;
 
-use super::connection::Connection;
-use super::token::Token;
-use super::{fault, retry_after};
-use crate::model::Fault;
 use crate::protocol::body::Packing;
 use crate::protocol::{self, Refusal, RefusalBody};
+use crate::remote::http::{Connection, Limit, Token, fault, named_time};
 use crate::remote::{RemoteError, Result};
 
 /// Bodies up to this size travel as they are.
 const PLAIN_BYTES_MAX: usize = 1 << 10;
-/// The slowest line that is still waited for, each way.
+/// The slowest line that is still waited for.
 const UP_BYTES_PER_SECOND_MIN: u64 = 16 << 10;
-const DOWN_BYTES_PER_SECOND_MIN: u64 = 1 << 10;
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
 impl Connection {
@@ -56,7 +52,7 @@ impl Connection {
         if response.status() != StatusCode::OK {
             return Err(self.refusal(response).await);
         }
-        self.body(response, answer_bytes_max).await
+        self.body(response, Limit(answer_bytes_max)).await
     }
 
     /// Sends a request with the token, and once more with another where the first was
@@ -102,51 +98,13 @@ impl Connection {
     pub async fn refusal(&self, response: Response) -> RemoteError {
         let status = response.status();
         let named = named_time(response.headers());
-        let told = match self.body(response, REFUSAL_BYTES_MAX).await {
+        let told = match self.body(response, Limit(REFUSAL_BYTES_MAX)).await {
             Ok(body) => serde_json::from_slice::<Refusal>(&body).ok().map(|refusal| refusal.error),
             Err(_) => None,
         };
         let told =
             told.unwrap_or_else(|| RefusalBody { code: String::new(), message: String::new(), hint: String::new() });
         fault::refused(self.host(), status, &told, named)
-    }
-
-    async fn body(&self, mut response: Response, bytes_max: usize) -> Result<Vec<u8>> {
-        let encoding = response.headers().get(CONTENT_ENCODING).map_or("", |value| value.to_str().unwrap_or("?"));
-        let packing =
-            Packing::named(encoding).ok_or_else(|| fault::rubbish(self.host(), "packed in a way nobody asked for"))?;
-        let too_large = || fault::rubbish(self.host(), &format!("larger than {} KiB", bytes_max >> 10));
-        if response.content_length().is_some_and(|length| length > bytes_max as u64) {
-            return Err(too_large().into());
-        }
-        let mut packed = Vec::new();
-        let began = Instant::now();
-        while let Some(piece) = self.piece(&mut response, packed.len()).await? {
-            self.count(0, piece.len());
-            if packed.len() + piece.len() > bytes_max {
-                return Err(too_large().into());
-            }
-            packed.extend_from_slice(&piece);
-            let elapsed = began.elapsed();
-            if elapsed > self.timeout() && (packed.len() as u64) < elapsed.as_secs() * DOWN_BYTES_PER_SECOND_MIN {
-                return Err(fault::timeout(self.host(), elapsed, "only trickled").into());
-            }
-        }
-        if packing == Packing::Plain {
-            return Ok(packed);
-        }
-        packing.unpack(&packed, bytes_max).map_err(|error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => fault::broken_off(self.host(), packed.len()).into(),
-            std::io::ErrorKind::FileTooLarge => too_large().into(),
-            _ => fault::rubbish(self.host(), "packed wrongly").into(),
-        })
-    }
-
-    async fn piece(&self, response: &mut Response, received: usize) -> std::result::Result<Option<Bytes>, Fault> {
-        match timeout(self.timeout(), response.chunk()).await {
-            Err(_) => Err(fault::timeout(self.host(), self.timeout(), "fell silent")),
-            Ok(piece) => piece.map_err(|_| fault::broken_off(self.host(), received)),
-        }
     }
 }
 
@@ -157,11 +115,6 @@ fn signed(request: RequestBuilder, token: Option<&Token>) -> RequestBuilder {
         Some(token) => request.header(AUTHORIZATION, token.bearer()),
         None => request,
     }
-}
-
-fn named_time(headers: &HeaderMap) -> Option<i64> {
-    let value = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?;
-    retry_after::parse(value, std::time::SystemTime::now())
 }
 
 fn packed(body: &[u8]) -> (Packing, Bytes) {

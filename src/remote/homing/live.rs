@@ -15,10 +15,9 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connection::{Connection, Shared};
 use super::events::Events;
-use super::fault;
 use crate::model::Fault;
+use crate::remote::http::{Connection, Shared, fault};
 use crate::remote::{Hint, Listening, RemoteError};
 
 /// The hub sends a beat every 60 s; this leaves room for two and a slow line.

@@ -7,13 +7,9 @@
 //! for one case: a token that was refused and could be renewed. It keeps no fact that
 //! must survive.
 
-mod connection;
 mod events;
 mod exchange;
-mod fault;
 mod live;
-mod retry_after;
-mod token;
 
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +17,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use self::connection::Connection;
+use super::http::{Connection, fault};
 use super::{
     Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Remembered, Remote, RemoteError, Result,
 };
@@ -51,7 +47,8 @@ impl HomingRemote {
         runtime: Handle,
         stop: watch::Receiver<bool>,
     ) -> std::result::Result<HomingRemote, Fault> {
-        let connection = Connection::new(settings, device, stop)?;
+        let scope = settings.scope.clone().unwrap_or_else(|| "@me".to_owned());
+        let connection = Connection::new(settings, device, stop, &["v1", "scopes", &scope])?;
         Ok(HomingRemote { connection: Arc::new(connection), runtime, epoch: Mutex::new(None) })
     }
 
@@ -84,7 +81,14 @@ impl HomingRemote {
 
 impl Remote for HomingRemote {
     fn abilities(&self) -> Abilities {
-        Abilities { finds_conflicts: true, outcome_each: true, remembers_batches: true, live: true }
+        Abilities {
+            finds_conflicts: true,
+            outcome_each: true,
+            remembers_batches: true,
+            live: true,
+            numbers_versions: true,
+            takes_columns: true,
+        }
     }
 
     fn greet(&mut self, greeting: &Greeting) -> Result<Greeted> {

@@ -22,6 +22,8 @@ pub struct Device {
     url: String,
     /// Added to the config, below `[replica.notes]`'s own keys.
     extra: String,
+    /// The agent's environment, beside the config.
+    env: Vec<(String, String)>,
     agent: Option<Process>,
     home: TempDir,
 }
@@ -59,12 +61,42 @@ impl Device {
             token_file: path("token"),
             url: url.to_owned(),
             extra: String::new(),
+            env: Vec::new(),
             agent: None,
             home,
         };
         device.sign_in(token);
         device.write_config();
         device
+    }
+
+    /// A device on the config that stands in `examples/`, with nothing set but what its
+    /// README says, and the times that tests have no patience for.
+    pub fn preset(name: &str, example: &str, url: &str, token: &str) -> Device {
+        let mut device = Device::new(name, url, token);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(example);
+        device.config = folder.join("homing.toml");
+        device.sql(&std::fs::read_to_string(folder.join("schema.sql")).unwrap());
+        let replica = format!("REPLICA__{}", example.to_uppercase());
+        for (key, value) in [
+            ("DEVICE".to_owned(), name.to_owned()),
+            ("SOCKET".to_owned(), device.socket.display().to_string()),
+            ("STATE_DIR".to_owned(), device.state_dir().display().to_string()),
+            (format!("{replica}__DATABASE"), device.database.display().to_string()),
+            (format!("{replica}__REMOTE__URL"), url.to_owned()),
+            (format!("{replica}__REMOTE__TOKEN_FILE"), device.token_file.display().to_string()),
+            (format!("{replica}__SCHEDULE__DEBOUNCE"), "50ms".to_owned()),
+            (format!("{replica}__SCHEDULE__BACKOFF_FIRST"), "100ms".to_owned()),
+            (format!("{replica}__SCHEDULE__BACKOFF_MAX"), "400ms".to_owned()),
+        ] {
+            device.env.push((format!("HOMING__{key}"), value));
+        }
+        device
+    }
+
+    /// One more variable of the agent's: `SCHEDULE__EVERY` of the one replica, say.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.env.push((format!("HOMING__{key}"), value.to_owned()));
     }
 
     pub fn sign_in(&self, token: &str) {
@@ -124,6 +156,7 @@ impl Device {
     pub fn spawn(&self, log: &str, prepare: impl FnOnce(&mut std::process::Command)) -> Process {
         let mut command = homing(self.home.path());
         command.arg("agent").arg("--config").arg(&self.config).stdout(Stdio::null());
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         prepare(&mut command);
         Process::start(&format!("agent {}", self.name), &mut command, &self.home.path().join(log))
     }

@@ -4,6 +4,7 @@
 //! never by a guess of time, and nothing outlives its test: what is dropped is killed,
 //! and says what it logged when the test failed.
 
+mod backend;
 mod data;
 mod device;
 mod hub;
@@ -12,9 +13,11 @@ mod road;
 
 use std::time::{Duration, Instant};
 
-pub use data::{Data, dump, has, python, sqlite3};
+pub use backend::{Backend, local_rows, token};
+pub use data::{Data, dump, has, program_on, python, sqlite3};
 pub use device::Device;
 pub use hub::Hub;
+pub use process::{Process, homing};
 pub use road::{Mode, Road, http};
 
 /// Longer than anything takes on the busiest machine.

@@ -49,12 +49,16 @@ impl Token {
         value
     }
 
-    /// When to replace it, if it is a JWT that says when it ends. Its signature is the
-    /// hub's business.
-    fn renew_at(&self) -> Option<SystemTime> {
+    /// What it says of itself, if it is a JWT. Its signature is the remote's business.
+    pub fn claims(&self) -> Option<serde_json::Value> {
         let payload = self.0.split('.').nth(1)?;
         let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).ok()?;
-        let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
+        serde_json::from_slice(&payload).ok()
+    }
+
+    /// When to replace it, if it is a JWT that says when it ends.
+    fn renew_at(&self) -> Option<SystemTime> {
+        let claims = self.claims()?;
         let ends = claims.get("exp")?.as_f64()?;
         let life = claims.get("iat").and_then(serde_json::Value::as_f64).map(|begun| ends - begun);
         let remains = life.map_or(REMAINS_MIN.as_secs_f64(), |life| (life / 10.0).min(REMAINS_MIN.as_secs_f64()));

@@ -1,4 +1,4 @@
-//! The way to one scope of one hub: its address, whom to trust, through which proxy,
+//! The way to one remote: its address, whom to trust, through which proxy,
 //! with which token.
 //!
 //! A token never leaves over plain HTTP to another machine unless the config says so:
@@ -26,9 +26,9 @@ const CA_FILE_BYTES_MAX: u64 = 1 << 20;
 pub struct Connection {
     settings: Settings,
     device: String,
-    /// `…/v1/scopes/{scope}/`.
-    scope: Url,
-    /// The host, with its port where one is given: what messages call the hub.
+    /// What places are relative to; ends with a slash.
+    base: Url,
+    /// The host, with its port where one is given: what messages call the remote.
     host: String,
     pub tokens: Tokens,
     client: Mutex<Option<Client>>,
@@ -38,31 +38,36 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(settings: Settings, device: String, stop: watch::Receiver<bool>) -> Result<Connection, Fault> {
-        let mut scope = Url::parse(&settings.url).map_err(|error| not_a_url(&error.to_string()))?;
-        if !matches!(scope.scheme(), "http" | "https") {
+    /// `segments`: what every place begins with, below the configured address.
+    pub fn new(
+        settings: Settings,
+        device: String,
+        stop: watch::Receiver<bool>,
+        segments: &[&str],
+    ) -> Result<Connection, Fault> {
+        let mut base = Url::parse(&settings.url).map_err(|error| not_a_url(&error.to_string()))?;
+        if !matches!(base.scheme(), "http" | "https") {
             return Err(not_a_url("it must begin with https:// or http://"));
         }
-        if !scope.username().is_empty() || scope.password().is_some() {
+        if !base.username().is_empty() || base.password().is_some() {
             return Err(not_a_url("a name or password has no place in it; a token goes into `token_file`"));
         }
-        let host = scope.host_str().ok_or_else(|| not_a_url("it names no host"))?;
-        let host = scope.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let host = base.host_str().ok_or_else(|| not_a_url("it names no host"))?;
+        let host = base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         let proxy = settings.proxy.as_deref().map(Url::parse).transpose().map_err(|_| bad_proxy())?;
-        if settings.token != TokenSource::None && !settings.allow_plain_http && exposed(&scope, proxy.as_ref()) {
+        if settings.token != TokenSource::None && !settings.allow_plain_http && exposed(&base, proxy.as_ref()) {
             return Err(plain_http(&host));
         }
-        scope.set_query(None);
-        scope.set_fragment(None);
-        let name = settings.scope.as_deref().unwrap_or("@me");
-        let mut path = scope.path_segments_mut().map_err(|()| not_a_url("it has no path"))?;
-        path.pop_if_empty().extend(["v1", "scopes", name, ""]);
+        base.set_query(None);
+        base.set_fragment(None);
+        let mut path = base.path_segments_mut().map_err(|()| not_a_url("it has no path"))?;
+        path.pop_if_empty().extend(segments).push("");
         drop(path);
         Ok(Connection {
             tokens: Tokens::new(settings.token.clone()),
             settings,
             device,
-            scope,
+            base,
             host,
             client: Mutex::new(None),
             stop,
@@ -80,7 +85,7 @@ impl Connection {
     }
 
     pub fn place(&self, name: &str) -> Url {
-        self.scope.join(name).expect("BUG: a place is a plain word")
+        self.base.join(name).expect("BUG: a place is a plain word")
     }
 
     /// The longest silence that is waited for.
@@ -130,7 +135,7 @@ impl Connection {
             builder = builder.tcp_user_timeout(self.timeout());
         }
         let authorities = self.authorities()?;
-        builder = match self.scope.scheme() {
+        builder = match self.base.scheme() {
             "https" => builder.tls_certs_merge(authorities),
             // Spares an agent that only talks to its own machine the system's list.
             _ => builder.tls_certs_only(authorities),
@@ -138,7 +143,7 @@ impl Connection {
         builder = match &self.settings.proxy {
             Some(proxy) => builder.proxy(Proxy::all(proxy).map_err(|_| bad_proxy())?),
             // What the environment names is for the way out; this hub is on this machine.
-            None if loopback(&self.scope) => builder.no_proxy(),
+            None if loopback(&self.base) => builder.no_proxy(),
             None => builder,
         };
         builder.build().map_err(|error| {
@@ -209,11 +214,12 @@ mod tests {
             ca_file: None,
             proxy: None,
             timeout: 1_000,
+            backend: Default::default(),
         }
     }
 
     fn connect(settings: Settings) -> Result<Connection, Fault> {
-        Connection::new(settings, "desk".to_owned(), watch::channel(false).1)
+        Connection::new(settings, "desk".to_owned(), watch::channel(false).1, &["v1", "scopes", "@me"])
     }
 
     #[test]
@@ -247,8 +253,9 @@ mod tests {
     #[test]
     fn places_keep_the_paths_prefix_and_hide_nothing_of_a_scopes_name() {
         let place = |url: &str, scope: Option<&str>| {
-            let scope = scope.map(str::to_owned);
-            connect(Settings { scope, ..settings(url) }).unwrap().place("pull").to_string()
+            let segments = ["v1", "scopes", scope.unwrap_or("@me")];
+            let connection = Connection::new(settings(url), "desk".to_owned(), watch::channel(false).1, &segments);
+            connection.unwrap().place("pull").to_string()
         };
         assert_eq!(place("https://h", None), "https://h/v1/scopes/@me/pull");
         assert_eq!(place("https://h/sync/", None), "https://h/sync/v1/scopes/@me/pull");

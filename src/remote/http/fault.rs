@@ -189,6 +189,26 @@ pub fn refused(host: &str, status: StatusCode, told: &RefusalBody, retry_after: 
     }
 }
 
+/// What a stranger's refusal says for itself, as far as it is shown.
+pub fn told(status: StatusCode, body: Option<&serde_json::Value>) -> String {
+    let said = body.and_then(|body| {
+        let place = body.get("error").unwrap_or(body);
+        ["message", "detail", "error"].iter().find_map(|name| place.get(name)).unwrap_or(place).as_str()
+    });
+    said.map_or_else(|| format!("HTTP {}", status.as_u16()), quoted)
+}
+
+/// A refusal by a backend that is not a hub.
+pub fn refused_plainly(host: &str, status: StatusCode, told: &str, retry_after: Option<i64>) -> RemoteError {
+    let status = match status.as_u16() {
+        // Words that only a hub's refusal has.
+        400 | 404..=406 | 409..=426 => StatusCode::BAD_REQUEST,
+        _ => status,
+    };
+    let body = RefusalBody { code: String::new(), message: told.to_owned(), hint: String::new() };
+    refused(host, status, &body, retry_after)
+}
+
 /// The text of the first cause of an error.
 pub fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut deepest = error;

@@ -1,0 +1,185 @@
+//! The agent: does it run, is it this version, does it work by this config, and what does
+//! it say itself.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Report, files};
+use crate::cli::context::Context;
+use crate::cli::service::{self, Standing};
+use crate::config::Config;
+use crate::ipc::answer::Replicas;
+use crate::ipc::{Client, ClientError, method};
+use crate::model::status::{ReplicaStatus, State, Status};
+
+/// Answers with how the replicas stand, where an agent says so.
+pub fn examine(
+    config: &Config,
+    environment: &[(String, String)],
+    context: &Context,
+    report: &mut Report,
+) -> Option<Status> {
+    let socket = context.named_socket.clone().unwrap_or_else(|| files::socket(config, environment));
+    let service = service::own_standing();
+    if let Some(standing) = &service {
+        supervised(standing, report);
+    }
+    let mut client = match Client::connect(&socket, Duration::ZERO) {
+        Ok(client) => client,
+        Err(error) => {
+            no_agent(&error, &socket, config, environment, service.as_ref(), report);
+            return None;
+        }
+    };
+    let status: Status = match client.call(method::ReplicaStatus { replica: None }) {
+        Ok(status) => status,
+        Err(error) => {
+            let evidence = format!("the agent at {} does not answer as it should: {error}", socket.display());
+            report.wrong("agent", None, evidence, restart(service.as_ref()));
+            return None;
+        }
+    };
+    report.well("agent", None, format!("the agent at {} answers", socket.display()));
+    match status.version == env!("CARGO_PKG_VERSION") {
+        true => report.well("agent_version", None, format!("agent and command are of version {}", status.version)),
+        false => report.warning(
+            "agent_version",
+            None,
+            format!("the agent is version {}, this command {}", status.version, env!("CARGO_PKG_VERSION")),
+            restart(service.as_ref()),
+        ),
+    }
+    if let Ok(served) = client.call::<Replicas>(method::ReplicaList {}) {
+        config_in_force(config, &served, report);
+    }
+    Some(status)
+}
+
+/// What the agent itself says of each replica, where nothing above has said it.
+pub fn examine_standing(status: &Status, report: &mut Report) {
+    for replica in &status.replicas {
+        let name = Some(replica.name.as_str());
+        let known = report.is_wrong(&replica.name);
+        match (&replica.reason, replica.state) {
+            (_, State::Paused) => report.warning(
+                "paused",
+                name,
+                "syncing was paused by a person",
+                format!("`homing resume {}`", replica.name),
+            ),
+            (_, State::Detached) => report.warning(
+                "detached",
+                name,
+                "the replica was detached by a person",
+                format!("`homing attach {}`", replica.name),
+            ),
+            (Some(reason), State::Halted | State::SignedOut | State::Offline | State::BackingOff) if !known => {
+                report.wrong("standing", name, reason.text.clone(), or_status(&reason.next));
+            }
+            _ if !known => report.well("standing", name, "the agent has nothing to complain of"),
+            _ => {}
+        }
+        notes(replica, report);
+    }
+}
+
+fn notes(replica: &ReplicaStatus, report: &mut Report) {
+    for note in replica.notes.iter().filter(|note| note.contains("clock")) {
+        let mend = "set the clocks of both: `timedatectl set-ntp true`";
+        report.warning("clock_offset", Some(&replica.name), note.clone(), mend);
+    }
+}
+
+fn or_status(next: &str) -> String {
+    if next.is_empty() { "`homing status` says more".to_owned() } else { next.to_owned() }
+}
+
+fn supervised(standing: &Standing, report: &mut Report) {
+    if !standing.installed {
+        return;
+    }
+    match standing.current {
+        true => report.well("service", None, "the service's unit is this program's"),
+        false => report.warning(
+            "service",
+            None,
+            "the service was installed for another program or version",
+            "`homing service install` renews it",
+        ),
+    }
+    if !standing.enabled {
+        let evidence = "the service does not start by itself";
+        report.warning("service_enabled", None, evidence, "`homing service install` enables it");
+    }
+    if standing.restarts > 3 {
+        let evidence = format!("the service was started anew {} times", standing.restarts);
+        report.warning("service_restarts", None, evidence, "`journalctl --user -u homing` has its last words");
+    }
+}
+
+fn no_agent(
+    error: &ClientError,
+    socket: &Path,
+    config: &Config,
+    environment: &[(String, String)],
+    service: Option<&Standing>,
+    report: &mut Report,
+) {
+    let elsewhere = files::state_dir(config, environment).is_some_and(|folder| is_locked(&folder));
+    if elsewhere {
+        let evidence = format!("an agent runs with this state directory, and does not listen on {}", socket.display());
+        let mend = "name its socket with --socket or HOMING_SOCKET, or stop it and start it with this config";
+        return report.wrong("agent", None, evidence, mend);
+    }
+    let stale = socket.symlink_metadata().is_ok();
+    let evidence = match (error, stale) {
+        (ClientError::NotAllowed { .. }, _) => format!("the agent at {} is not for this user", socket.display()),
+        (_, true) => format!("nobody listens on {}: the agent that made it is gone", socket.display()),
+        _ => format!("no agent listens on {}", socket.display()),
+    };
+    report.wrong("agent", None, evidence, restart(service));
+}
+
+fn restart(service: Option<&Standing>) -> String {
+    match service {
+        Some(standing) if standing.installed && cfg!(target_os = "linux") => {
+            "`systemctl --user restart homing`".to_owned()
+        }
+        _ => "`homing service install`, or `homing agent` in a terminal".to_owned(),
+    }
+}
+
+/// True while an agent holds the lock of this state directory.
+fn is_locked(folder: &Path) -> bool {
+    let Ok(file) = std::fs::File::open(folder.join("agent.lock")) else { return false };
+    // Shared: two doctors do not take each other for an agent.
+    matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))
+}
+
+/// The config on disk against what the agent works by.
+fn config_in_force(config: &Config, served: &Replicas, report: &mut Report) {
+    let wanted: Vec<_> = config
+        .replicas
+        .iter()
+        .map(|replica| json!([replica.name, replica.database.display().to_string(), replica.remote.url]))
+        .collect();
+    let have: Vec<_> =
+        served.replicas.iter().map(|replica| json!([replica.name, replica.database, replica.remote])).collect();
+    let differs =
+        wanted.iter().any(|replica| !have.contains(replica)) || have.iter().any(|replica| !wanted.contains(replica));
+    match differs {
+        false => report.well("config_in_force", None, "the agent works by this config"),
+        true => {
+            let names: Vec<&str> = served.replicas.iter().map(|replica| replica.name.as_str()).collect();
+            let evidence = format!("the agent works by another config than this: it serves {}", names.join(", "));
+            report.warning(
+                "config_in_force",
+                None,
+                evidence,
+                "`systemctl --user reload homing`, or start the agent anew",
+            );
+        }
+    }
+}

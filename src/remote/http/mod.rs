@@ -1,0 +1,15 @@
+//! The way to a remote over HTTP, whatever it speaks: addresses, tokens, trust, proxies,
+//! and what goes wrong on the way in words.
+//!
+//! Shared by every kind of remote. Knows no protocol: what an answer means is its
+//! caller's. Never tries again on its own and never follows a redirect.
+
+mod answer;
+mod connection;
+pub mod fault;
+mod retry_after;
+mod token;
+
+pub use answer::{Limit, named_time};
+pub use connection::{Connection, Shared};
+pub use token::Token;

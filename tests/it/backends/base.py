@@ -1,0 +1,159 @@
+"""What every backend of these tests has in common: JSON over HTTP, bearer tokens, a
+clock, and faults that a test asks for.
+
+A fault is planned by POST /control/fault {"path", "kind", …} and strikes the next request
+to that path: "before" (the connection breaks before anything is done), "after" (it breaks
+when all was done and before the answer), "half" (half of the answer), "status" (that
+status, with headers and a body), "html" (a page with status 200). GET /control/state is
+everything the backend has; POST /control/call runs a method of the backend by name.
+"""
+import base64
+import gzip
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlsplit
+
+
+class Refused(Exception):
+    def __init__(self, status, message, headers=None):
+        super().__init__(message)
+        self.status, self.headers = status, headers or {}
+
+
+class Backend:
+    """A subclass has `routes`: {(method, path): method name}, called with the request."""
+
+    routes = {}
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.faults = []
+        self.requests = []
+        self.last = 0
+
+    def now(self):
+        """Milliseconds, never the same twice."""
+        self.last = max(self.last + 1, int(time.time() * 1000))
+        return self.last
+
+    def state(self):
+        raise NotImplementedError
+
+    def forget_faults(self):
+        self.faults = []
+        return {}
+
+
+class Request:
+    def __init__(self, user, query, body, headers):
+        self.user, self.query, self.body, self.headers = user, query, body, headers
+
+
+def user_of(headers):
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        assert scheme == "Bearer"
+        return claims["sub"]
+    except Exception:
+        raise Refused(401, "a token is needed")
+
+
+def handler(backend):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *args):
+            pass
+
+        def do_GET(self):
+            self.serve("GET")
+
+        def do_POST(self):
+            self.serve("POST")
+
+        def serve(self, method):
+            url = urlsplit(self.path)
+            raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.headers.get("Content-Encoding") == "gzip":
+                raw = gzip.decompress(raw)
+            body = json.loads(raw) if raw else None
+            if url.path.startswith("/control/"):
+                with backend.lock:
+                    return self.answer(200, self.control(url.path, body))
+            fault = self.fault(url.path)
+            if fault.get("kind") == "before":
+                return self.drop()
+            if fault.get("kind") == "status":
+                return self.answer(fault["status"], fault.get("body", {}), fault.get("headers", {}))
+            if fault.get("kind") == "html":
+                return self.send(200, b"<html>Please log in</html>", {"Content-Type": "text/html"})
+            try:
+                with backend.lock:
+                    name = backend.routes.get((method, url.path))
+                    if name is None:
+                        raise Refused(404, "no such path")
+                    user = user_of(self.headers)
+                    query = dict(parse_qsl(url.query))
+                    request = Request(user, query, body, self.headers)
+                    backend.requests.append([method, url.path, body])
+                    status, answer, headers = 200, getattr(backend, name)(request), {}
+            except Refused as refused:
+                status, answer, headers = refused.status, {"error": str(refused)}, refused.headers
+            if fault.get("kind") == "after":
+                return self.drop()
+            self.answer(status, answer, headers, fault.get("kind") == "half")
+
+        def control(self, path, body):
+            if path == "/control/fault":
+                backend.faults.append(body)
+                return {}
+            if path == "/control/call":
+                return getattr(backend, body["name"])(*body.get("args", []))
+            if path == "/control/requests":
+                return backend.requests
+            return backend.state()
+
+        def fault(self, path):
+            with backend.lock:
+                for at, fault in enumerate(backend.faults):
+                    if path.endswith(fault["path"]):
+                        return backend.faults.pop(at)
+            return {}
+
+        def drop(self):
+            self.close_connection = True
+            self.connection.close()
+
+        def answer(self, status, answer, headers=None, half=False):
+            data = json.dumps(answer).encode()
+            headers = dict(headers or {})
+            if "gzip" in self.headers.get("Accept-Encoding", "") and len(data) > 1000:
+                data = gzip.compress(data, 1)
+                headers["Content-Encoding"] = "gzip"
+            self.send(status, data, {"Content-Type": "application/json", **headers}, half)
+
+        def send(self, status, data, headers, half=False):
+            try:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data[: len(data) // 2] if half else data)
+            except OSError:
+                return
+            if half:
+                self.drop()
+
+    return Handler
+
+
+def serve(backend):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(backend))
+    server.daemon_threads = True
+    print("listening on 127.0.0.1:%d" % server.server_address[1], flush=True)
+    server.serve_forever()

@@ -1,0 +1,207 @@
+//! `watermelon-sync-plan.md`, with the config of `examples/weave`.
+
+use serde_json::json;
+
+use super::super::rig::{Backend, Device, eventually, has, token};
+use super::{Fields, all_equal};
+
+const FIELDS: &Fields = &[
+    ("friends", &["name", "tier", "weave_score", "updated_at"]),
+    ("interactions", &["activity", "note"]),
+    ("interaction_friends", &["interaction_id", "friend_id"]),
+    ("life_events", &["friend_id", "kind"]),
+    ("user_progress", &["streak"]),
+    ("journal_entries", &["title", "content"]),
+];
+
+struct Stage {
+    backend: Backend,
+    a: Device,
+    b: Device,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        let backend = Backend::start("weave", &[]);
+        let url = format!("{}/functions/v1", backend.url());
+        let device = |name: &str| Device::preset(name, "weave", &url, &token("ada"));
+        let (mut a, mut b) = (device("a"), device("b"));
+        a.start();
+        b.start();
+        Stage { a, b, backend }
+    }
+
+    #[track_caller]
+    fn settle(&self) {
+        for device in [&self.a, &self.b, &self.a, &self.b] {
+            device.sync();
+        }
+        all_equal(&self.backend, &[&self.a, &self.b], FIELDS);
+    }
+}
+
+/// The three device tests of the document.
+#[test]
+fn a_friend_made_edited_and_deleted_on_one_device_is_so_on_the_other() {
+    if !has("python3") {
+        return;
+    }
+    let stage = Stage::new();
+    stage.a.sql(
+        "INSERT INTO friends(id, name, weave_score, is_dormant) VALUES ('f1', 'Bo', 5, 0), ('f2', 'Cy', 1.5, 1);
+         INSERT INTO interactions(id, activity) VALUES ('x1', 'walk');
+         INSERT INTO interaction_friends(id, interaction_id, friend_id) VALUES ('j1', 'x1', 'f1')",
+    );
+    stage.settle();
+    assert_eq!(stage.backend.state()["tables"]["friends"]["f2"]["is_dormant"], true);
+    assert_eq!(stage.b.sql("SELECT name, weave_score, is_dormant FROM friends ORDER BY id"), "Bo|5.0|0\nCy|1.5|1");
+    stage.b.sql("UPDATE friends SET name = 'Bea' WHERE id = 'f1'");
+    stage.settle();
+    assert_eq!(stage.a.sql("SELECT name FROM friends WHERE id = 'f1'"), "Bea");
+    stage.a.sql("DELETE FROM interaction_friends; DELETE FROM friends WHERE id = 'f1'");
+    stage.settle();
+    assert_eq!(stage.b.sql("SELECT group_concat(id) FROM friends"), "f2");
+    // One request for all tables.
+    let first = &stage.backend.requests()[..];
+    let push = first.iter().find(|request| request[1] == "/functions/v1/sync-push").unwrap();
+    assert_eq!(push[2]["changes"].as_object().unwrap().len(), 3);
+}
+
+/// W5: the answer to the first try is lost, so that the second meets its own rows as newer.
+#[test]
+fn a_push_that_meets_newer_rows_pulls_resolves_and_goes_again() {
+    if !has("python3") {
+        return;
+    }
+    let stage = Stage::new();
+    stage.a.sql("INSERT INTO friends(id, name, updated_at) VALUES ('f1', 'one', 1), ('f2', 'one', 1)");
+    stage.settle();
+    stage.backend.fault("/sync-push", "after");
+    stage.a.sql("UPDATE friends SET name = 'two', updated_at = 2");
+    eventually("the first try arrives", || stage.backend.state()["tables"]["friends"]["f1"]["name"] == "two");
+    stage.a.sql("UPDATE friends SET name = 'three', updated_at = 3 WHERE id = 'f1'");
+    stage.settle();
+    assert_eq!(stage.b.sql("SELECT name FROM friends ORDER BY id"), "three\ntwo");
+    assert_eq!(stage.a.json(&["conflicts", "list"])["conflicts"], json!([]), "its own push is nobody else's");
+
+    // Another device is quicker: the backend refuses, and the later edit stands.
+    stage.backend.call("put", json!(["friends", {"id": "f1", "name": "theirs", "user_id": "ada", "updated_at": 1}]));
+    stage.a.sql("UPDATE friends SET tier = 'inner', updated_at = 5 WHERE id = 'f1'");
+    stage.settle();
+    assert_eq!(stage.b.sql("SELECT name, tier FROM friends WHERE id = 'f1'"), "three|inner");
+    let conflicts = stage.a.json(&["conflicts", "list"])["conflicts"].clone();
+    assert_eq!(conflicts[0]["remote"]["name"], "theirs", "{conflicts}");
+}
+
+#[test]
+fn a_row_that_commits_late_is_not_missed() {
+    if !has("python3") {
+        return;
+    }
+    let stage = Stage::new();
+    stage.settle();
+    let row =
+        json!({"id": "late", "name": "Late", "user_id": "ada", "tier": null, "weave_score": null, "updated_at": null});
+    stage.backend.call("begin_late", json!(["friends", row]));
+    stage.a.sync();
+    stage.backend.call("commit_late", json!([]));
+    stage.settle();
+    assert_eq!(stage.a.sql("SELECT name FROM friends"), "Late");
+}
+
+/// W3: away for longer than tombstones are kept.
+#[test]
+fn a_device_that_was_away_too_long_becomes_a_true_copy_and_keeps_its_own_edits() {
+    if !has("python3") {
+        return;
+    }
+    let mut stage = Stage::new();
+    stage.a.sql("INSERT INTO friends(id, name) VALUES ('f1', 'one'), ('f2', 'two'), ('f3', 'three')");
+    stage.settle();
+    stage.b.kill();
+    stage
+        .b
+        .sql("UPDATE friends SET name = 'edited' WHERE id = 'f2'; INSERT INTO friends(id, name) VALUES ('f4', 'new')");
+    stage.a.sql("DELETE FROM friends WHERE id = 'f1'");
+    stage.a.sync();
+    stage.backend.call("purge_tombstones", json!([]));
+    stage.b.set("REPLICA__WEAVE__REMOTE__TOMBSTONES_KEPT", "1s");
+    eventually("a second has gone by", || {
+        stage.b.sql("SELECT unixepoch('now') * 1000 > (SELECT json_extract(value, '$.since') FROM _homing_meta WHERE name = 'cursor') + 1000") == "1"
+    });
+    stage.b.start();
+    stage.settle();
+    assert_eq!(stage.a.sql("SELECT id, name FROM friends ORDER BY id"), "f2|edited\nf3|three\nf4|new");
+}
+
+#[test]
+fn an_answer_of_another_shape_is_named_and_changes_nothing() {
+    if !has("python3") {
+        return;
+    }
+    let stage = Stage::new();
+    stage.a.sql("INSERT INTO friends(id, name) VALUES ('f1', 'one')");
+    stage.settle();
+    for (answer, words) in [
+        (json!({"changes": {}}), "`timestamp` should be a time and is nothing"),
+        (json!({"changes": [], "timestamp": 1}), "`changes` should be an object of tables and is a list"),
+        (
+            json!({"timestamp": 1, "changes": {"friends": {"created": [{"id": "x"}, {"id": null}]}}}),
+            "`changes.friends.created[1].id` should be a key and is null",
+        ),
+        (
+            json!({"timestamp": 1, "changes": {"friends": {"updated": [{"id": "x", "is_dormant": "s3cret"}]}}}),
+            "`changes.friends.updated[0].is_dormant` should be true or false and is a text",
+        ),
+        (json!({"timestamp": 1, "changes": {}, "hasMore": true}), "`nextCursor` should be a cursor"),
+    ] {
+        for _ in 0..50 {
+            stage.backend.plan(json!({"path": "/sync-pull", "kind": "status", "status": 200, "body": answer}));
+        }
+        let told = stage.a.homing(&["sync", "--wait", "--timeout", "2s"]);
+        assert_ne!(told.code, 0, "{told:?}");
+        let status = stage.a.await_reason("protocol_error");
+        let text = status["reason"]["text"].as_str().unwrap();
+        assert!(text.contains(words) && !text.contains("s3cret"), "{text}");
+        assert!(status["reason"]["next"].as_str().unwrap().contains("[replica.weave]"), "{status}");
+        stage.backend.call("forget_faults", json!([]));
+    }
+    stage.settle();
+    assert_eq!(stage.a.sql("SELECT group_concat(id) FROM friends"), "f1");
+}
+
+/// Trap 25, in every exchange.
+#[test]
+fn faults_on_the_way_lose_nothing_and_apply_nothing_twice() {
+    if !has("python3") {
+        return;
+    }
+    let stage = Stage::new();
+    stage.settle();
+    let status =
+        |status: u16, headers| json!({"kind": "status", "status": status, "headers": headers, "body": {"error": "no"}});
+    let kinds = [
+        json!({"kind": "before"}),
+        json!({"kind": "after"}),
+        json!({"kind": "half"}),
+        json!({"kind": "html"}),
+        status(401, json!({})),
+        status(429, json!({"Retry-After": "1"})),
+        status(500, json!({})),
+        status(503, json!({})),
+    ];
+    for (at, kind) in kinds.iter().enumerate() {
+        for path in ["/sync-pull", "/sync-push"] {
+            let mut fault = kind.clone();
+            fault["path"] = json!(path);
+            stage.backend.plan(fault);
+            let id = format!("{at}{}", &path[6..]);
+            stage.a.sql(&format!("INSERT INTO journal_entries(id, title) VALUES ('{id}', 'new')"));
+            stage.b.sql(&format!("INSERT INTO friends(id, name) VALUES ('{id}', 'new')"));
+        }
+        eventually("it is over", || stage.backend.rows("journal_entries", &[]).len() == 2 * (at + 1));
+    }
+    stage.settle();
+    assert_eq!(stage.a.sql("SELECT count(*) FROM friends"), "16");
+    assert_eq!(stage.a.json(&["conflicts", "list"])["conflicts"], json!([]));
+}
