@@ -8,6 +8,7 @@
 //! `docs/config.md` and `docs/homing.schema.json` are made from `keys`, and a test
 //! holds them to it.
 
+pub mod cases;
 mod check;
 mod environment;
 mod keys;
