@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-pub use self::check::check_against;
+pub use self::check::{check_against, check_columns};
 pub use self::problem::{ConfigError, Place, Problem};
 use self::replica::Folders;
 use self::section::{Problems, Section};

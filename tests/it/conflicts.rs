@@ -260,3 +260,30 @@ waits = false
     let report = device.json(&["test", "--config", &config]);
     assert_eq!(json!([report["schema"], report["passed"], report["failed"]]), json!(["homing.test/1", 3, 0]));
 }
+
+#[test]
+fn a_rule_for_a_column_that_cannot_follow_it_is_told_with_its_place() {
+    let mut device = Device::new("a", "http://127.0.0.1:1", "token");
+    device.sql("CREATE TABLE tasks(id INTEGER PRIMARY KEY, title TEXT, votes INTEGER, tags)");
+    device.configure(
+        "[replica.notes.tables.tasks.strategy]\ncolumns.vote = 'counter'\ncolumns.title = 'counter'\n\
+         columns.id = 'server_wins'\niso = 'changed'\n",
+    );
+    let config = device.config.to_str().unwrap().to_owned();
+    let told = device.homing(&["validate", "--config", &config]);
+    assert_eq!(told.code, 78, "{told:?}");
+    for expected in [
+        "column 16: `replica.notes.tables.tasks.strategy.columns.vote`: tasks has no column `vote`; did you mean `votes`?",
+        "counter takes numbers, and `title` is declared TEXT",
+        "`id` is part of the key",
+        "tasks has no column `changed`",
+    ] {
+        assert!(told.out.contains(expected), "{expected}\n{told:?}");
+    }
+    device.configure("[replica.notes.tables.tasks.strategy]\ncolumns.tags = 'set'\n");
+    device.sql("INSERT INTO tasks VALUES (1, 'a', 0, '[1]')");
+    assert_eq!(device.homing(&["validate", "--config", &config]).code, 0);
+    device.sql("INSERT INTO tasks VALUES (2, 'b', 0, 'red, blue')");
+    let told = device.homing(&["validate", "--config", &config]);
+    assert!(told.out.contains("tasks.tags has a value that set cannot merge"), "{told:?}");
+}

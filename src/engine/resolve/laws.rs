@@ -1,7 +1,8 @@
 //! What every strategy promises, tried on random histories against an oracle that shares
 //! no code with the resolver.
 //!
-//! 200,000 cases in an ordinary run; `HOMING_CASES=10000000` asks for more. A failure
+//! 200,000 cases in an ordinary run; `HOMING_CASES=10000000`, when the tests are built, asks
+//! for more. A failure
 //! names its seed.
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use crate::engine::Chance;
 use crate::model::{Stamp, Value};
 
 fn cases(of: u64) -> u64 {
-    let asked = std::env::var("HOMING_CASES").ok().and_then(|text| text.parse().ok());
+    let asked = option_env!("HOMING_CASES").and_then(|text| text.parse().ok());
     asked.unwrap_or(200_000_u64) / of
 }
 
