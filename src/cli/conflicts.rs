@@ -1,13 +1,16 @@
 //! `homing conflicts`: the ledger, one conflict by column, and settling one.
 //!
-//! Every side is named, and what a side changed is marked with `*`, so that nothing
-//! depends on colour.
+//! `show` draws one side by side.
+
+mod diff;
+mod show;
 
 use std::collections::BTreeMap;
 
 use clap::{Subcommand, ValueEnum};
 use serde_json::Value as Json;
 
+use self::show::sides;
 use super::context::{Context, Paint, now};
 use super::exit::Exit;
 use super::failure::Failure;
@@ -95,7 +98,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         }
         Command::Show { id, replica } => {
             let conflict: ConflictEntry = context.connect()?.call(method::ConflictsGet { id, replica })?;
-            context.show_as(CONFLICT, &conflict, |conflict| sides(conflict, &context.paint, now()))?;
+            context.show_as(CONFLICT, &conflict, |conflict| sides(conflict, &context.paint, context.width, now()))?;
         }
         Command::Resolve { id, replica, take, column, set, anyway } => {
             let take = take.map(|take| match take {
@@ -116,7 +119,9 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 
 fn settle(request: Request, context: &Context) -> Result<(), Failure> {
     match context.connect()?.call::<ConflictEntry>(request) {
-        Ok(conflict) => context.show_as(CONFLICT, &conflict, |conflict| sides(conflict, &context.paint, now())),
+        Ok(conflict) => {
+            context.show_as(CONFLICT, &conflict, |conflict| sides(conflict, &context.paint, context.width, now()))
+        }
         // Not a matter of permissions: this agent cannot do it.
         Err(ClientError::Refused(error)) if error.reason == ReasonCode::NotAllowed => {
             let failure = Failure::from(ClientError::Refused(error));
@@ -165,82 +170,6 @@ fn render(conflicts: &Conflicts, paint: &Paint, width: usize, now: i64) -> Strin
     out
 }
 
-fn sides(conflict: &ConflictEntry, paint: &Paint, now: i64) -> String {
-    let mut out = format!(
-        "conflict {} in {}: {} {}, {}, {}\n{}\n",
-        conflict.id,
-        printable(&conflict.replica),
-        paint.strong(&printable(&conflict.table)),
-        paint.strong(&printable(&conflict.key)),
-        kind_words(&conflict.kind),
-        words::moment(conflict.at, now),
-        settled_words(conflict),
-    );
-    if !conflict.note.is_empty() {
-        out.push_str(&format!("{}\n", printable(&conflict.note)));
-    }
-    let theirs = match conflict.remote_device.as_str() {
-        "" => "theirs".to_owned(),
-        device => format!("theirs ({})", printable(device)),
-    };
-    let named = [
-        ("base", &conflict.base),
-        ("mine", &conflict.local),
-        (theirs.as_str(), &conflict.remote),
-        ("result", &conflict.result),
-    ];
-    for (name, _) in named.iter().filter(|(name, side)| side.is_none() && *name != "result") {
-        out.push_str(&format!("{name}: {}\n", if *name == "base" { "not known" } else { "the row is deleted" }));
-    }
-    let label_width = named.iter().map(|(name, _)| super::table::width(name)).max().unwrap_or(0);
-    let mut unchanged = Vec::new();
-    for column in columns(conflict) {
-        let value = |side: &Option<Json>| side.as_ref().and_then(|side| side.get(&column)).cloned();
-        let base = value(&conflict.base);
-        let values: Vec<Option<Json>> = named.iter().map(|(_, side)| value(side)).collect();
-        // Without a base the two sides stand for it, where both have the row.
-        let known = base.clone().or_else(|| values[1].clone().filter(|_| values[2].is_some()));
-        if known.is_some() && values.iter().flatten().all(|one| Some(one) == known.as_ref()) {
-            unchanged.push(printable(&column));
-            continue;
-        }
-        out.push_str(&format!("\n{}\n", paint.strong(&printable(&column))));
-        for (at, ((name, _), value)) in named.iter().zip(&values).enumerate() {
-            let Some(value) = value else { continue };
-            let changed = (at == 1 || at == 2) && conflict.base.is_some() && Some(value) != base.as_ref();
-            let space = " ".repeat(label_width - super::table::width(name));
-            let (star, shown) = if changed { ("*", paint.waiting(&shown(value))) } else { (" ", shown(value)) };
-            out.push_str(&format!("  {}{space} {star} {shown}\n", paint.dim(name)));
-        }
-    }
-    if !unchanged.is_empty() {
-        out.push_str(&format!("\n{} {}\n", paint.dim("the same everywhere:"), unchanged.join(", ")));
-    }
-    out
-}
-
-/// Every column that any side has, in the order the sides list them.
-fn columns(conflict: &ConflictEntry) -> Vec<String> {
-    let mut out: Vec<String> = Vec::new();
-    for side in [&conflict.base, &conflict.local, &conflict.remote, &conflict.result].into_iter().flatten() {
-        for name in side.as_object().into_iter().flat_map(|object| object.keys()) {
-            if !out.contains(name) {
-                out.push(name.clone());
-            }
-        }
-    }
-    out
-}
-
-/// Text without its quotes; everything else as JSON.
-fn shown(value: &Json) -> String {
-    match value {
-        Json::String(text) => printable(text),
-        Json::Null => "(none)".to_owned(),
-        other => printable(&other.to_string()),
-    }
-}
-
 fn kind_words(kind: &str) -> &str {
     match kind {
         "update_update" => "changed on both sides",
@@ -268,7 +197,7 @@ mod tests {
     use crate::ipc::answer;
     use serde_json::json;
 
-    fn conflict() -> ConflictEntry {
+    pub(super) fn conflict() -> ConflictEntry {
         ConflictEntry {
             id: 12,
             replica: "notes".into(),
@@ -289,33 +218,6 @@ mod tests {
             settled_at: None,
             note: String::new(),
         }
-    }
-
-    #[test]
-    fn a_conflict_is_readable_without_colour() {
-        let text = sides(&conflict(), &Paint::plain(), 180_000);
-        assert!(text.starts_with(
-            "conflict 12 in notes: tasks [\"7\"], changed on both sides, 3 min ago\nsettled by latest_timestamp\n"
-        ));
-        assert!(text.contains(
-            "\ntitle\n  base                 Buy milk\n  mine               * Buy bread\n  \
-             theirs (ada-phone) * Buy eggs\n  result               Buy eggs\n"
-        ));
-        assert!(text.ends_with("\nthe same everywhere: id\n"), "{text}");
-    }
-
-    #[test]
-    fn without_a_base_only_what_differs_is_drawn() {
-        let text = sides(&ConflictEntry { base: None, ..conflict() }, &Paint::plain(), 0);
-        assert!(text.contains("base: not known\n") && text.ends_with("\nthe same everywhere: id\n"), "{text}");
-    }
-
-    #[test]
-    fn a_deleted_side_is_said_in_words() {
-        let gone = ConflictEntry { remote: None, result: None, settled_by: None, ..conflict() };
-        let text = sides(&ConflictEntry { kind: "update_delete".into(), ..gone }, &Paint::plain(), 0);
-        assert!(text.contains("changed here, deleted there"), "{text}");
-        assert!(text.contains("waits for you\ntheirs (ada-phone): the row is deleted\n"), "{text}");
     }
 
     #[test]

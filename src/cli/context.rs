@@ -135,6 +135,10 @@ impl Paint {
         Paint { on: false }
     }
 
+    pub fn is_on(&self) -> bool {
+        self.on
+    }
+
     pub fn good(&self, text: &str) -> String {
         self.styled(text, AnsiColor::Green.on_default())
     }

@@ -30,6 +30,7 @@ mod simulate;
 mod status;
 mod sync;
 mod table;
+mod test;
 mod validate;
 mod verify;
 mod words;
@@ -114,6 +115,8 @@ enum Command {
     Service(service::Args),
     /// Check a config file.
     Validate(validate::Args),
+    /// Try the rule cases written beside a config.
+    Test(test::Args),
     /// Show the whole of it on sample data, in under a minute.
     Demo(demo::Args),
     /// Run the simulator.
@@ -164,6 +167,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Doctor(args) => doctor::run(args, context),
         Command::Service(args) => service::run(args, context),
         Command::Validate(args) => validate::run(args, context),
+        Command::Test(args) => test::run(args, context),
         Command::Demo(args) => demo::run(args, context),
         Command::Simulate(args) => simulate::run(args, context),
         Command::Completions(args) => completions::run(args, context),
@@ -207,6 +211,7 @@ mod tests {
                 "doctor",
                 "service",
                 "validate",
+                "test",
                 "demo",
                 "simulate",
                 "completions",

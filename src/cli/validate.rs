@@ -8,8 +8,10 @@ use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::config::{self, Config, ConfigError, Place};
+use crate::engine::resolve;
 use crate::model::settings::Replica;
-use crate::sqlite::schema;
+use crate::model::{Table, Value};
+use crate::sqlite::{ident, schema, value};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -30,7 +32,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     };
     let mut problems = Vec::new();
     for replica in &config.replicas {
-        problems.extend(against_database(replica).into_iter().map(|text| format!("{}: {text}", replica.name)));
+        problems.extend(against_database(&config, replica).into_iter().map(|text| format!("{}: {text}", replica.name)));
     }
     let document = json!({
         "schema": "homing.validation/1",
@@ -85,13 +87,37 @@ fn told(error: &ConfigError) -> serde_json::Value {
     json!({"schema": "homing.validation/1", "valid": false, "file": error.file, "problems": problems})
 }
 
-/// What only the database can tell: tables that the config names and that are not there.
-fn against_database(replica: &Replica) -> Vec<String> {
+/// What only the database can tell: tables and columns that the config names and that are
+/// not there, and values that a column's rule could not merge.
+fn against_database(config: &Config, replica: &Replica) -> Vec<String> {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let tables = rusqlite::Connection::open_with_flags(&replica.database, flags).and_then(|db| schema::syncing(&db));
-    match tables {
-        Ok(tables) => config::check_against(replica, &tables).iter().map(ToString::to_string).collect(),
-        // A database that is not there yet is the agent's to wait for.
-        Err(_) => Vec::new(),
+    let opened = rusqlite::Connection::open_with_flags(&replica.database, flags);
+    let found = opened.and_then(|db| schema::syncing(&db).map(|tables| (db, tables)));
+    // A database that is not there yet is the agent's to wait for.
+    let Ok((db, tables)) = found else { return Vec::new() };
+    let names = config::check_against(replica, &tables);
+    let columns = config::check_columns(replica, &tables, &config.sources);
+    let values = if columns.is_empty() { unfit_values(&db, replica, &tables) } else { Vec::new() };
+    names.iter().chain(&columns).map(ToString::to_string).chain(values).collect()
+}
+
+/// Values, among the first of each column with a rule that merges, that it cannot merge.
+fn unfit_values(db: &rusqlite::Connection, replica: &Replica, tables: &[Table]) -> Vec<String> {
+    const ROWS_MAX: usize = 1_000;
+    let mut problems = Vec::new();
+    for table in tables {
+        for (column, rule) in &replica.rule(&table.name).policy.columns {
+            let sql = format!("SELECT {} FROM {} LIMIT {ROWS_MAX}", ident(column), ident(&table.name));
+            let values = db.prepare(&sql).and_then(|mut statement| {
+                let rows = statement.query_map([], |row| row.get_ref(0).map(value::read))?;
+                rows.collect::<rusqlite::Result<Vec<Value>>>()
+            });
+            let misfit = values.unwrap_or_default().iter().find_map(|value| resolve::fits(*rule, value).err());
+            problems
+                .extend(misfit.map(|why| {
+                    format!("{}.{column} has a value that {} cannot merge: {why}", table.name, rule.word())
+                }));
+        }
     }
+    problems
 }

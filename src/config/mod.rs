@@ -8,6 +8,7 @@
 //! `docs/config.md` and `docs/homing.schema.json` are made from `keys`, and a test
 //! holds them to it.
 
+pub mod cases;
 mod check;
 mod environment;
 mod keys;
@@ -28,7 +29,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-pub use self::check::check_against;
+pub use self::check::{check_against, check_columns};
 pub use self::problem::{ConfigError, Place, Problem};
 use self::replica::Folders;
 use self::section::{Problems, Section};

@@ -12,6 +12,8 @@
 mod combine;
 mod later;
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests;
 
 pub use self::combine::{Misfit, fits};

@@ -94,7 +94,7 @@ impl Plan {
     pub fn of(seed: u64) -> Plan {
         let mut chance = Chance::new(seed);
         let devices = 2 + chance.below(3) as usize;
-        let strategies = [Strategy::ServerWins, Strategy::LatestTimestamp, Strategy::ClientWins, Strategy::FieldLevel];
+        let strategies = Strategy::ALL;
         let sometimes = |chance: &mut Chance, most: u64| if chance.below(2) == 0 { 0 } else { chance.below(most) };
         let faults = Faults {
             lost: sometimes(&mut chance, 200),

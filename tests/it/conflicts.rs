@@ -210,3 +210,80 @@ fn a_delete_against_an_edit_is_a_question_and_its_answer_goes_to_all() {
     pair.all_equal();
     assert_eq!(pair.a.sql("SELECT id || body FROM notes"), "2edited");
 }
+
+#[test]
+fn rule_cases_beside_a_config_are_tried_and_a_broken_one_is_told() {
+    let mut device = Device::new("a", "http://127.0.0.1:1", "token");
+    device
+        .configure("[replica.notes.tables.tasks]\nstrategy.columns = { votes = 'counter', status = 'server_wins' }\n");
+    let config = device.config.to_str().unwrap().to_owned();
+    let told = device.homing(&["test", "--config", &config]);
+    assert_eq!(told.code, 78, "there are no cases yet: {told:?}");
+    let cases = "
+[[case]]
+name = 'votes add up'
+table = 'tasks'
+base = { id = 1, votes = 10, title = 'x' }
+local = { votes = 12 }
+remote = { votes = 15, title = 'y' }
+expected = { votes = 17, title = 'y' }
+
+[[case]]
+name = 'the hub has the last word on a status'
+table = 'tasks'
+base = { id = 1, status = 'open' }
+local = { status = 'done' }
+remote = { status = 'dropped' }
+later = 'local'
+expected = 'local'
+
+[[case]]
+name = 'a later deletion stands'
+table = 'tasks'
+base = { id = 1 }
+local = { title = 'kept?' }
+remote = 'deleted'
+expected = 'deleted'
+waits = false
+";
+    std::fs::write(device.home().join("homing.cases.toml"), cases).unwrap();
+    let told = device.homing(&["test", "--config", &config]);
+    assert_eq!(told.code, 1, "{told:?}");
+    let lines: Vec<&str> = told.out.lines().collect();
+    assert_eq!((lines[0], lines[1]), ("✓ votes add up", "✗ the hub has the last word on a status"), "{told:?}");
+    assert!(lines[2].ends_with("homing.cases.toml:11"), "{told:?}");
+    assert_eq!(lines[3], "    status: expected \"done\", found \"dropped\"");
+    assert_eq!(lines[4], "    the rule says: field_level: both sides changed status; server_wins decides.");
+    assert_eq!(lines[6], "2 passed, 1 failed");
+    std::fs::write(device.home().join("homing.cases.toml"), cases.replace("expected = 'local'", "expected = 'remote'"))
+        .unwrap();
+    let report = device.json(&["test", "--config", &config]);
+    assert_eq!(json!([report["schema"], report["passed"], report["failed"]]), json!(["homing.test/1", 3, 0]));
+}
+
+#[test]
+fn a_rule_for_a_column_that_cannot_follow_it_is_told_with_its_place() {
+    let mut device = Device::new("a", "http://127.0.0.1:1", "token");
+    device.sql("CREATE TABLE tasks(id INTEGER PRIMARY KEY, title TEXT, votes INTEGER, tags)");
+    device.configure(
+        "[replica.notes.tables.tasks.strategy]\ncolumns.vote = 'counter'\ncolumns.title = 'counter'\n\
+         columns.id = 'server_wins'\niso = 'changed'\n",
+    );
+    let config = device.config.to_str().unwrap().to_owned();
+    let told = device.homing(&["validate", "--config", &config]);
+    assert_eq!(told.code, 78, "{told:?}");
+    for expected in [
+        "column 16: `replica.notes.tables.tasks.strategy.columns.vote`: tasks has no column `vote`; did you mean `votes`?",
+        "counter takes numbers, and `title` is declared TEXT",
+        "`id` is part of the key",
+        "tasks has no column `changed`",
+    ] {
+        assert!(told.out.contains(expected), "{expected}\n{told:?}");
+    }
+    device.configure("[replica.notes.tables.tasks.strategy]\ncolumns.tags = 'set'\n");
+    device.sql("INSERT INTO tasks VALUES (1, 'a', 0, '[1]')");
+    assert_eq!(device.homing(&["validate", "--config", &config]).code, 0);
+    device.sql("INSERT INTO tasks VALUES (2, 'b', 0, 'red, blue')");
+    let told = device.homing(&["validate", "--config", &config]);
+    assert!(told.out.contains("tasks.tags has a value that set cannot merge"), "{told:?}");
+}
