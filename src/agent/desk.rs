@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use tokio::sync::broadcast;
 
 use super::board::Board;
@@ -381,29 +381,35 @@ impl Desk {
     }
 
     fn metrics(&self) -> Answer {
+        let now = SystemClock.millis();
         let faces = self.board.faces();
-        let replicas: Vec<Json> = faces
-            .iter()
-            .filter(|face| !face.gone)
-            .map(|face| {
-                let sum = |value: fn(&crate::model::status::Cycle) -> u64| {
-                    face.history.iter().map(|entry| value(&entry.cycle)).sum::<u64>()
-                };
-                json!({
-                    "replica": face.replica.name,
-                    "cycles": face.ended,
-                    "pushed": sum(|cycle| cycle.pushed),
-                    "pulled": sum(|cycle| cycle.pulled),
-                    "conflicts": sum(|cycle| cycle.conflicts),
-                    "bytes_up": sum(|cycle| cycle.bytes_up),
-                    "bytes_down": sum(|cycle| cycle.bytes_down),
-                    "pending": face.counts.pending,
-                    "set_aside": face.counts.set_aside,
-                    "parked": face.counts.parked,
-                })
-            })
-            .collect();
-        show(&json!({"schema": "homing.metrics/1", "replicas": replicas}))
+        let replicas = faces.iter().filter(|face| !face.gone).map(|face| {
+            let (status, totals) = (face.status(now), &face.totals);
+            ReplicaMetrics {
+                replica: status.name,
+                state: status.state,
+                cycles: face.ended,
+                failed: totals.failed.iter().map(|(code, count)| (code.word().to_owned(), *count)).collect(),
+                pushed: totals.cycle.pushed,
+                pulled: totals.cycle.pulled,
+                conflicts: totals.cycle.conflicts,
+                bytes_up: totals.cycle.bytes_up,
+                bytes_down: totals.cycle.bytes_down,
+                milliseconds: totals.cycle.milliseconds,
+                pending: status.pending,
+                set_aside: status.set_aside,
+                open_conflicts: status.conflicts,
+                parked: status.parked,
+                oldest_pending_seconds: status.oldest_pending_seconds,
+                last_sync_at: status.last_sync_at,
+                latency_ms: status.link.latency_ms,
+            }
+        });
+        show(&Metrics {
+            schema: METRICS.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            replicas: replicas.collect(),
+        })
     }
 
     fn network(&self) -> Answer {

@@ -22,6 +22,7 @@ mod init;
 mod interrupt;
 mod log;
 mod man;
+mod metrics;
 mod pause;
 mod plan;
 mod queue;
@@ -108,6 +109,8 @@ enum Command {
     Plan(plan::Args),
     /// Compare a replica and its hub by hashes.
     Verify(verify::Args),
+    /// Counters for Prometheus.
+    Metrics(metrics::Args),
     /// Find what is wrong with the set-up, and the command that mends it.
     Doctor(doctor::Args),
     /// Run the agent as a service of systemd or launchd.
@@ -161,6 +164,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Explain(args) => explain::run(args, context),
         Command::Plan(args) => plan::run(args, context),
         Command::Verify(args) => verify::run(args, context),
+        Command::Metrics(args) => metrics::run(args, context),
         Command::Doctor(args) => doctor::run(args, context),
         Command::Service(args) => service::run(args, context),
         Command::Validate(args) => validate::run(args, context),
@@ -204,6 +208,7 @@ mod tests {
                 "explain",
                 "plan",
                 "verify",
+                "metrics",
                 "doctor",
                 "service",
                 "validate",

@@ -4,6 +4,7 @@ mod cli;
 mod doctor;
 mod floors;
 mod house;
+mod http;
 mod hub;
 mod ipc;
 mod kills;
