@@ -13,6 +13,7 @@ mod context;
 mod demo;
 mod detach;
 mod doctor;
+mod examples;
 mod exit;
 mod explain;
 mod failure;
@@ -39,7 +40,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use context::Context;
 use exit::Exit;
@@ -129,7 +130,8 @@ enum Command {
 
 /// Runs one command line, the program's name first.
 pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let parsed = command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(told) => {
             let exit = if told.use_stderr() { Exit::Usage } else { Exit::Done };
@@ -145,6 +147,11 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitC
             failure.exit.into()
         }
     }
+}
+
+/// The one definition: what is parsed, completed, and made into pages.
+fn command() -> clap::Command {
+    examples::put_under(Cli::command())
 }
 
 fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
@@ -178,11 +185,10 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     /// The contract's commands of this version, and none of the later ones.

@@ -1,6 +1,7 @@
 //! Tests with real processes, sockets and files.
 
 mod cli;
+mod clients;
 mod doctor;
 mod floors;
 mod house;
