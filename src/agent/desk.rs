@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::Value as Json;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, oneshot};
 
 use super::board::Board;
 use super::clock::{Clock, SystemClock};
@@ -29,6 +29,9 @@ use crate::store::Store;
 /// How long `sync.wait` goes on after the way to the remote failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long an answer waits for an order to be in force.
+const ORDER_PATIENCE: Duration = Duration::from_millis(500);
+
 pub struct Desk {
     pub board: Arc<Board>,
     pub crew: Arc<Crew>,
@@ -41,13 +44,13 @@ impl Service for Desk {
         match request {
             Request::ReplicaList(_) => self.replicas(None),
             Request::ReplicaStatus(asked) => self.status(asked.replica).await,
-            Request::ReplicaAttach(asked) => self.order(Some(asked.replica), Happening::Resume),
+            Request::ReplicaAttach(asked) => self.order(Some(asked.replica), Happening::Resume).await,
             Request::ReplicaDetach(asked) => self.detach(&asked.replica, asked.discard).await,
-            Request::SyncNow(asked) => self.order(asked.replica, Happening::Wake(Wake::Command)),
+            Request::SyncNow(asked) => self.order(asked.replica, Happening::Wake(Wake::Command)).await,
             Request::SyncWait(asked) => self.wait(asked.replica, asked.timeout_ms.unwrap_or(60_000)).await,
-            Request::SyncPause(asked) => self.order(asked.replica, Happening::Pause),
-            Request::SyncResume(asked) => self.order(asked.replica, Happening::Resume),
-            Request::AppForeground(asked) => self.order(asked.replica, Happening::Wake(Wake::Foreground)),
+            Request::SyncPause(asked) => self.order(asked.replica, Happening::Pause).await,
+            Request::SyncResume(asked) => self.order(asked.replica, Happening::Resume).await,
+            Request::AppForeground(asked) => self.order(asked.replica, Happening::Wake(Wake::Foreground)).await,
             Request::QueueList(asked) => {
                 let limit = asked.limit.unwrap_or(1_000) as usize;
                 let table = asked.table;
@@ -213,11 +216,22 @@ impl Desk {
         show(&self.board.status(SystemClock.millis(), replica.as_deref()))
     }
 
-    fn order(&self, replica: Option<String>, happening: Happening) -> Answer {
+    async fn order(&self, replica: Option<String>, happening: Happening) -> Answer {
         let chosen = self.chosen(replica.as_deref())?;
+        let mut heard = Vec::new();
         for at in &chosen {
             self.remember(*at, &happening)?;
             self.send(*at, Order::Event(happening.clone()))?;
+            if matches!(happening, Happening::Pause | Happening::Resume) {
+                let (answer, answered) = oneshot::channel();
+                self.send(*at, Order::Probe(answer))?;
+                heard.push(answered);
+            }
+        }
+        // What is asked next finds a pause, or its end, in force; but for a worker in a long step, which
+        // takes the order in when the step is done.
+        for answered in heard {
+            let _ = tokio::time::timeout(ORDER_PATIENCE, answered).await;
         }
         self.replicas(Some(&chosen))
     }
