@@ -2,7 +2,7 @@
 //!
 //! State shown here is what the session said last; nothing is decided from it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value as Json, json};
@@ -21,6 +21,29 @@ const HISTORY_MAX: usize = 500;
 /// Events a slow reader may be behind before it is told that it missed some.
 const EVENTS_MAX: usize = 1_024;
 
+/// What was done since the agent started.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    pub cycle: Cycle,
+    /// Cycles that did not go well.
+    pub failed: BTreeMap<ReasonCode, u64>,
+}
+
+impl Totals {
+    pub fn add(&mut self, cycle: &Cycle, failed: Option<ReasonCode>) {
+        let total = &mut self.cycle;
+        total.pushed += cycle.pushed;
+        total.pulled += cycle.pulled;
+        total.conflicts += cycle.conflicts;
+        total.bytes_up += cycle.bytes_up;
+        total.bytes_down += cycle.bytes_down;
+        total.milliseconds += cycle.milliseconds;
+        if let Some(code) = failed {
+            *self.failed.entry(code).or_default() += 1;
+        }
+    }
+}
+
 /// One replica on the board.
 #[derive(Clone, Debug)]
 pub struct Face {
@@ -32,6 +55,7 @@ pub struct Face {
     pub last_sync_at: Option<i64>,
     pub last_cycle: Option<Cycle>,
     pub history: VecDeque<HistoryEntry>,
+    pub totals: Totals,
     pub notes: Vec<String>,
     pub progress: Option<Progress>,
     pub latency: Option<u64>,
@@ -53,6 +77,7 @@ impl Face {
             last_sync_at: None,
             last_cycle: None,
             history: VecDeque::new(),
+            totals: Totals::default(),
             notes: Vec::new(),
             progress: None,
             latency: None,
@@ -182,6 +207,7 @@ impl Board {
                 // Cycles are counted on: whoever waits for one compares.
                 *old = Face {
                     history: std::mem::take(&mut old.history),
+                    totals: std::mem::take(&mut old.totals),
                     last_sync_at: old.last_sync_at,
                     last_cycle: old.last_cycle.take(),
                     begun: old.begun,

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use serde_json::{Value as Json, json};
-use tokio::sync::broadcast;
+use serde_json::Value as Json;
+use tokio::sync::{broadcast, oneshot};
 
 use super::board::Board;
 use super::clock::{Clock, SystemClock};
@@ -33,6 +33,9 @@ use crate::store::report::Counts;
 /// How long `sync.wait` goes on after the way to the remote failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long an answer waits for an order to be in force.
+const ORDER_PATIENCE: Duration = Duration::from_millis(500);
+
 pub struct Desk {
     pub board: Arc<Board>,
     pub crew: Arc<Crew>,
@@ -45,13 +48,13 @@ impl Service for Desk {
         match request {
             Request::ReplicaList(_) => self.replicas(None),
             Request::ReplicaStatus(asked) => self.status(asked.replica).await,
-            Request::ReplicaAttach(asked) => self.order(Some(asked.replica), Happening::Resume),
+            Request::ReplicaAttach(asked) => self.order(Some(asked.replica), Happening::Resume).await,
             Request::ReplicaDetach(asked) => self.detach(&asked.replica, asked.discard).await,
-            Request::SyncNow(asked) => self.order(asked.replica, Happening::Wake(Wake::Command)),
+            Request::SyncNow(asked) => self.order(asked.replica, Happening::Wake(Wake::Command)).await,
             Request::SyncWait(asked) => self.wait(asked.replica, asked.timeout_ms.unwrap_or(60_000)).await,
-            Request::SyncPause(asked) => self.order(asked.replica, Happening::Pause),
-            Request::SyncResume(asked) => self.order(asked.replica, Happening::Resume),
-            Request::AppForeground(asked) => self.order(asked.replica, Happening::Wake(Wake::Foreground)),
+            Request::SyncPause(asked) => self.order(asked.replica, Happening::Pause).await,
+            Request::SyncResume(asked) => self.order(asked.replica, Happening::Resume).await,
+            Request::AppForeground(asked) => self.order(asked.replica, Happening::Wake(Wake::Foreground)).await,
             Request::QueueList(asked) => {
                 let limit = asked.limit.unwrap_or(1_000) as usize;
                 let table = asked.table;
@@ -264,11 +267,22 @@ impl Desk {
         show(&self.board.status(SystemClock.millis(), replica.as_deref()))
     }
 
-    fn order(&self, replica: Option<String>, happening: Happening) -> Answer {
+    async fn order(&self, replica: Option<String>, happening: Happening) -> Answer {
         let chosen = self.chosen(replica.as_deref())?;
+        let mut heard = Vec::new();
         for at in &chosen {
             self.remember(*at, &happening)?;
             self.send(*at, Order::Event(happening.clone()))?;
+            if matches!(happening, Happening::Pause | Happening::Resume) {
+                let (answer, answered) = oneshot::channel();
+                self.send(*at, Order::Probe(answer))?;
+                heard.push(answered);
+            }
+        }
+        // What is asked next finds a pause, or its end, in force; but for a worker in a long step, which
+        // takes the order in when the step is done.
+        for answered in heard {
+            let _ = tokio::time::timeout(ORDER_PATIENCE, answered).await;
         }
         self.replicas(Some(&chosen))
     }
@@ -432,29 +446,35 @@ impl Desk {
     }
 
     fn metrics(&self) -> Answer {
+        let now = SystemClock.millis();
         let faces = self.board.faces();
-        let replicas: Vec<Json> = faces
-            .iter()
-            .filter(|face| !face.gone)
-            .map(|face| {
-                let sum = |value: fn(&crate::model::status::Cycle) -> u64| {
-                    face.history.iter().map(|entry| value(&entry.cycle)).sum::<u64>()
-                };
-                json!({
-                    "replica": face.replica.name,
-                    "cycles": face.ended,
-                    "pushed": sum(|cycle| cycle.pushed),
-                    "pulled": sum(|cycle| cycle.pulled),
-                    "conflicts": sum(|cycle| cycle.conflicts),
-                    "bytes_up": sum(|cycle| cycle.bytes_up),
-                    "bytes_down": sum(|cycle| cycle.bytes_down),
-                    "pending": face.counts.pending,
-                    "set_aside": face.counts.set_aside,
-                    "parked": face.counts.parked,
-                })
-            })
-            .collect();
-        show(&json!({"schema": "homing.metrics/1", "replicas": replicas}))
+        let replicas = faces.iter().filter(|face| !face.gone).map(|face| {
+            let (status, totals) = (face.status(now), &face.totals);
+            ReplicaMetrics {
+                replica: status.name,
+                state: status.state,
+                cycles: face.ended,
+                failed: totals.failed.iter().map(|(code, count)| (code.word().to_owned(), *count)).collect(),
+                pushed: totals.cycle.pushed,
+                pulled: totals.cycle.pulled,
+                conflicts: totals.cycle.conflicts,
+                bytes_up: totals.cycle.bytes_up,
+                bytes_down: totals.cycle.bytes_down,
+                milliseconds: totals.cycle.milliseconds,
+                pending: status.pending,
+                set_aside: status.set_aside,
+                open_conflicts: status.conflicts,
+                parked: status.parked,
+                oldest_pending_seconds: status.oldest_pending_seconds,
+                last_sync_at: status.last_sync_at,
+                latency_ms: status.link.latency_ms,
+            }
+        });
+        show(&Metrics {
+            schema: METRICS.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            replicas: replicas.collect(),
+        })
     }
 
     fn network(&self) -> Answer {

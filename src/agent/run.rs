@@ -102,11 +102,12 @@ pub fn run(options: Options) -> Result<(), StartError> {
     })?;
     let desk = Desk { board: crew.board.clone(), crew: crew.clone() };
     let served = runtime.spawn(ipc::serve(listener, Arc::new(desk), ipc::Limits::default(), stopped));
+    let network = Network::watch(crew.posts());
     tracing::info!(device, socket = %socket.display(), replicas = crew.size(), "ready");
     supervisor::ready(&standing(&crew));
     runtime.spawn(supervisor::describe(crew.board.clone()));
     runtime.spawn(supervisor::keep_alive(crew.clone()));
-    let end = runtime.block_on(serve_until_told_to_stop(&crew, Arc::new(options), signals));
+    let end = runtime.block_on(serve_until_told_to_stop(&crew, Arc::new(options), signals, network));
     supervisor::stopping();
     tracing::info!(signal = end, "stopping");
     let deadline = Instant::now() + STOP_MAX;
@@ -119,9 +120,13 @@ pub fn run(options: Options) -> Result<(), StartError> {
 }
 
 /// Reloads at each SIGHUP; returns at SIGTERM or SIGINT, also in the middle of a reload.
-async fn serve_until_told_to_stop(crew: &Arc<Crew>, options: Arc<Options>, signals: Signals) -> &'static str {
+async fn serve_until_told_to_stop(
+    crew: &Arc<Crew>,
+    options: Arc<Options>,
+    signals: Signals,
+    mut network: Option<Network>,
+) -> &'static str {
     let Signals { mut hangup, terminate, interrupt } = signals;
-    let mut network = Network::watch(crew.posts());
     let mut end = std::pin::pin!(ended(terminate, interrupt));
     loop {
         tokio::select! {

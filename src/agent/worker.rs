@@ -241,6 +241,7 @@ impl Worker {
             // One that a detach broke off ended without coming here.
             face.ended = face.begun;
             face.outcome = reason.clone();
+            face.totals.add(&tally.cycle, reason.as_ref().map(|reason| reason.code));
             face.counts = counts;
             face.notes = notes;
             face.progress = None;

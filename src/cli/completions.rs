@@ -1,8 +1,5 @@
 //! `homing completions SHELL`.
 
-use clap::CommandFactory;
-
-use super::Cli;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
@@ -14,7 +11,7 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "homing", &mut script);
+    clap_complete::generate(args.shell, &mut super::command(), "homing", &mut script);
     context.print(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Done)
 }

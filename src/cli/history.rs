@@ -45,7 +45,29 @@ fn render(history: &History, paint: &Paint, width: usize, now: i64) -> String {
             entry.reason.as_ref().map_or_else(|| "well".to_owned(), |reason| reason.text.clone()),
         ]);
     }
-    table.render(paint, width)
+    chart(history, paint, width) + &table.render(paint, width)
+}
+
+/// Changes a cycle, oldest first, as a line of blocks; none where there is no history to
+/// speak of.
+fn chart(history: &History, paint: &Paint, width: usize) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    const CYCLES_MAX: usize = 60;
+    let shown = CYCLES_MAX.min(width.saturating_sub(30)).min(history.cycles.len());
+    let moved: Vec<u64> = history.cycles[..shown].iter().rev().map(|it| it.cycle.pushed + it.cycle.pulled).collect();
+    let most = moved.iter().copied().max().unwrap_or(0);
+    if shown < 3 || most == 0 {
+        return String::new();
+    }
+    let block = |(at, count): (usize, &u64)| {
+        // Small next to a large one is still seen.
+        let height = (*count as f64 / most as f64 * 8.0).ceil() as usize;
+        let block = if height == 0 { "·".to_owned() } else { BLOCKS[height - 1].to_string() };
+        let entry = &history.cycles[shown - 1 - at];
+        if entry.reason.is_some() { paint.bad(&block) } else { paint.good(&block) }
+    };
+    let blocks: String = moved.iter().enumerate().map(block).collect();
+    format!("{blocks}  {} at most\n\n", words::count(most, "change"))
 }
 
 #[cfg(test)]
@@ -53,6 +75,22 @@ mod tests {
     use super::*;
     use crate::ipc::answer;
     use crate::model::status::{Cycle, HistoryEntry};
+
+    #[test]
+    fn more_than_a_few_cycles_have_a_chart_oldest_first() {
+        let entry = |pushed| {
+            let cycle = Cycle { pushed, ..Cycle::default() };
+            HistoryEntry { replica: "notes".into(), at: 0, cause: "write".into(), cycle, reason: None }
+        };
+        let history = |counts: &[u64]| {
+            let cycles = counts.iter().rev().map(|count| entry(*count)).collect();
+            History { schema: answer::HISTORY.into(), cycles }
+        };
+        let drawn = |counts: &[u64], width| chart(&history(counts), &Paint::plain(), width);
+        assert_eq!(drawn(&[0, 1, 50, 100], usize::MAX), "·▁▄█  100 changes at most\n\n");
+        assert_eq!(drawn(&[5, 1, 50, 100], 33), "▁▄█  100 changes at most\n\n");
+        assert_eq!(drawn(&[1, 2], usize::MAX) + &drawn(&[0, 0, 0, 0], usize::MAX), "");
+    }
 
     #[test]
     fn cycles_are_a_table() {

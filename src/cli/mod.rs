@@ -13,6 +13,7 @@ mod context;
 mod demo;
 mod detach;
 mod doctor;
+mod examples;
 mod exit;
 mod explain;
 mod failure;
@@ -22,6 +23,7 @@ mod init;
 mod interrupt;
 mod log;
 mod man;
+mod metrics;
 mod pause;
 mod plan;
 mod queue;
@@ -39,7 +41,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use context::Context;
 use exit::Exit;
@@ -109,6 +111,8 @@ enum Command {
     Plan(plan::Args),
     /// Compare a replica and its hub by hashes.
     Verify(verify::Args),
+    /// Counters for Prometheus.
+    Metrics(metrics::Args),
     /// Find what is wrong with the set-up, and the command that mends it.
     Doctor(doctor::Args),
     /// Run the agent as a service of systemd or launchd.
@@ -129,7 +133,8 @@ enum Command {
 
 /// Runs one command line, the program's name first.
 pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let parsed = command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(told) => {
             let exit = if told.use_stderr() { Exit::Usage } else { Exit::Done };
@@ -145,6 +150,11 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitC
             failure.exit.into()
         }
     }
+}
+
+/// The one definition: what is parsed, completed, and made into pages.
+fn command() -> clap::Command {
+    examples::put_under(Cli::command())
 }
 
 fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
@@ -164,6 +174,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Explain(args) => explain::run(args, context),
         Command::Plan(args) => plan::run(args, context),
         Command::Verify(args) => verify::run(args, context),
+        Command::Metrics(args) => metrics::run(args, context),
         Command::Doctor(args) => doctor::run(args, context),
         Command::Service(args) => service::run(args, context),
         Command::Validate(args) => validate::run(args, context),
@@ -178,11 +189,10 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     /// The contract's commands of this version, and none of the later ones.
@@ -208,6 +218,7 @@ mod tests {
                 "explain",
                 "plan",
                 "verify",
+                "metrics",
                 "doctor",
                 "service",
                 "validate",

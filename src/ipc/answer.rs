@@ -4,15 +4,17 @@
 //! grow; a client ignores what it does not know. These are what goes over the socket and
 //! nothing else: the agent fills them, the commands read them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::model::Reason;
-use crate::model::status::{ConflictEntry, HistoryEntry, QueueEntry, TableCheck};
+use crate::model::status::{ConflictEntry, HistoryEntry, QueueEntry, State, TableCheck};
 
 pub const API: u32 = 1;
 /// Grows by one with each addition.
-pub const API_MINOR: u32 = 0;
+pub const API_MINOR: u32 = 1;
 
 pub const STATUS: &str = "homing.status/1";
 pub const QUEUE: &str = "homing.queue/1";
@@ -22,6 +24,7 @@ pub const EXPLAIN: &str = "homing.explain/1";
 pub const PLAN: &str = "homing.plan/1";
 pub const SYNC: &str = "homing.sync/1";
 pub const VERIFY: &str = "homing.verify/1";
+pub const METRICS: &str = "homing.metrics/1";
 pub const REPLICAS: &str = "homing.replicas/1";
 
 /// `system.hello`.
@@ -143,4 +146,37 @@ pub struct NetworkReplica {
     pub latency_ms: Option<u64>,
     /// Failed cycles in a row.
     pub failures: u32,
+}
+
+/// `homing.metrics/1`. What counts something counts from the agent's start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    pub schema: String,
+    pub version: String,
+    pub replicas: Vec<ReplicaMetrics>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaMetrics {
+    pub replica: String,
+    pub state: State,
+    pub cycles: u64,
+    /// Cycles that did not go well, by reason.
+    pub failed: BTreeMap<String, u64>,
+    pub pushed: u64,
+    pub pulled: u64,
+    pub conflicts: u64,
+    pub bytes_up: u64,
+    pub bytes_down: u64,
+    /// Spent in cycles.
+    pub milliseconds: u64,
+    pub pending: u64,
+    pub set_aside: u64,
+    /// Conflicts that wait for a person.
+    pub open_conflicts: u64,
+    pub parked: u64,
+    pub oldest_pending_seconds: Option<u64>,
+    /// Milliseconds since 1970.
+    pub last_sync_at: Option<i64>,
+    pub latency_ms: Option<u64>,
 }

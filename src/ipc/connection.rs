@@ -20,7 +20,8 @@ use tokio::task::JoinSet;
 
 use super::answer::{API, API_MINOR, Hello, Subscribed};
 use super::envelope::{self, Asked, Id};
-use super::feed::Feed;
+use super::feed::{Feed, Joined};
+use super::http;
 use super::line::{LineError, Lines};
 use super::method::{self, Builtin};
 use super::server::Limits;
@@ -40,7 +41,8 @@ pub async fn run<S: Service>(stream: UnixStream, peer: Peer, shared: Arc<Shared<
     let (from, to) = stream.into_split();
     let (replies, outgoing) = mpsc::channel(shared.limits.requests_max);
     let lines = Lines::new(from, shared.limits.line_bytes_max);
-    let reader = Reader { lines, peer, shared: shared.clone(), replies, tasks: JoinSet::new(), subscribed: false };
+    let reader =
+        Reader { lines, peer, shared: shared.clone(), replies, tasks: JoinSet::new(), subscribed: false, first: true };
     let writing = writer::run(to, outgoing, &shared.limits);
     tokio::pin!(writing);
     tokio::select! {
@@ -58,6 +60,7 @@ struct Reader<S> {
     replies: mpsc::Sender<Outgoing>,
     tasks: JoinSet<()>,
     subscribed: bool,
+    first: bool,
 }
 
 impl<S: Service> Reader<S> {
@@ -69,6 +72,10 @@ impl<S: Service> Reader<S> {
             let reading = !ended && self.tasks.len() < self.shared.limits.requests_max;
             tokio::select! {
                 line = self.lines.next(), if reading => match line {
+                    Ok(Some(line)) if std::mem::take(&mut self.first) && http::begins(&line) => {
+                        self.take_http(&line).await;
+                        ended = true;
+                    }
                     Ok(Some(line)) => self.take(&line).await,
                     Ok(None) => ended = true,
                     Err(LineError::TooLong) => {
@@ -107,20 +114,78 @@ impl<S: Service> Reader<S> {
         }
     }
 
+    /// The one request of a connection that speaks HTTP.
+    async fn take_http(&mut self, line: &[u8]) {
+        let limits = &self.shared.limits;
+        let reading = http::read(line, &mut self.lines, limits.line_bytes_max);
+        // Its head and body are one line's worth, and get one line's time.
+        let asked = match tokio::time::timeout(limits.write_timeout, reading).await {
+            Ok(Ok(asked)) => asked,
+            Ok(Err(refused)) => return self.send(http::refusal(&refused)).await,
+            Err(_) => return,
+        };
+        match asked {
+            http::Asked::Status => {
+                let request = Request::from(method::ReplicaStatus { replica: None });
+                self.call(request, |result, _| http::result(result));
+            }
+            http::Asked::Events { topics, since } => {
+                let (subscribed, subscription) = self.join(topics, since, true);
+                let _ = self
+                    .replies
+                    .send(Outgoing::Subscribe { answer: http::stream(&json!(subscribed)), subscription })
+                    .await;
+            }
+            http::Asked::Rpc(body) => match envelope::decode(&body, self.shared.limits.depth_max) {
+                Err((id, error)) => self.send(http::answer(200, &self.line(&id, &Err(error)))).await,
+                Ok((id, Asked::Builtin(Builtin::Subscribe(_)))) => {
+                    let error = CallError::new(
+                        ReasonCode::BadRequest,
+                        "events do not fit in one answer",
+                        "GET /v1/events, or speak JSON-RPC over the socket itself",
+                    );
+                    self.send(http::answer(200, &self.line(&id, &Err(error)))).await;
+                }
+                Ok((id, Asked::Builtin(builtin))) => {
+                    self.send(http::answer(200, &self.line(&id, &builtin_answer(&builtin)))).await;
+                }
+                Ok((id, Asked::Service(request))) => {
+                    self.call(request, move |result, bytes_max| {
+                        http::answer(200, &envelope::answer(&id, result, bytes_max))
+                    });
+                }
+            },
+        }
+    }
+
     fn start(&mut self, id: Id, request: Request) {
+        self.call(request, move |result, bytes_max| envelope::answer(&id, result, bytes_max));
+    }
+
+    fn call(
+        &mut self,
+        request: Request,
+        write: impl FnOnce(&Result<Json, CallError>, usize) -> Bytes + Send + 'static,
+    ) {
         let (shared, replies, peer) = (self.shared.clone(), self.replies.clone(), self.peer);
         self.tasks.spawn(async move {
             let method = request.method();
             let calling = AssertUnwindSafe(shared.service.call(&peer, request)).catch_unwind();
             let result = calling.await.unwrap_or_else(|_| Err(panicked(method)));
-            let line = envelope::answer(&id, &result, shared.limits.answer_bytes_max);
+            let line = write(&result, shared.limits.answer_bytes_max);
             let _ = replies.send(Outgoing::Line(line)).await;
         });
     }
 
     async fn subscribe(&mut self, id: &Id, params: method::Subscribe) {
         let topics = params.topics.unwrap_or_else(|| Topic::ALL.to_vec());
-        let joined = self.shared.feed.join(params.since);
+        let (subscribed, subscription) = self.join(topics, params.since, false);
+        let answer = self.line(id, &Ok(json!(subscribed)));
+        let _ = self.replies.send(Outgoing::Subscribe { answer, subscription }).await;
+    }
+
+    fn join(&mut self, topics: Vec<Topic>, since: Option<u64>, framed: bool) -> (Subscribed, Subscription) {
+        let joined = self.shared.feed.join(since);
         let subscribed = Subscribed {
             seq: joined.head,
             topics: topics.clone(),
@@ -128,10 +193,13 @@ impl<S: Service> Reader<S> {
             // After joining: what happens from here on is in the snapshot, in an event, or both.
             snapshot: self.shared.service.snapshot(),
         };
-        let answer = self.line(id, &Ok(json!(subscribed)));
-        let subscription = Subscription { topics, replay: joined.replay, receiver: joined.receiver, head: joined.head };
         self.subscribed = true;
-        let _ = self.replies.send(Outgoing::Subscribe { answer, subscription }).await;
+        let Joined { head, replay, receiver, .. } = joined;
+        (subscribed, Subscription { topics, replay, receiver, head, framed })
+    }
+
+    async fn send(&self, bytes: Bytes) {
+        let _ = self.replies.send(Outgoing::Line(bytes)).await;
     }
 
     async fn refuse(&self, id: &Id, error: CallError) {

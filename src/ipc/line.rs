@@ -40,6 +40,18 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         }
     }
 
+    /// So many bytes as they come, lines or not.
+    pub async fn exactly(&mut self, bytes: usize) -> Result<Vec<u8>, LineError> {
+        while self.buffer.len() < bytes {
+            if self.from.read_buf(&mut self.buffer).await.map_err(|_| LineError::Io)? == 0 {
+                return Err(LineError::Io);
+            }
+        }
+        let rest = self.buffer.split_off(bytes);
+        self.scanned = 0;
+        Ok(std::mem::replace(&mut self.buffer, rest))
+    }
+
     fn take(&mut self, end: usize) -> Result<Vec<u8>, LineError> {
         if end > self.line_bytes_max {
             return Err(LineError::TooLong);

@@ -1,5 +1,5 @@
 //! The agent's door for local programs: JSON-RPC 2.0, one object a line, over a
-//! Unix socket.
+//! Unix socket; and HTTP on the same socket, for curl.
 //!
 //! `method` is the closed list of what can be asked, `answer` what comes back,
 //! `service` the seam the agent fills, `server` and `client` the two ends of the
@@ -13,6 +13,7 @@ mod connection;
 mod discover;
 mod envelope;
 mod feed;
+mod http;
 mod line;
 pub mod method;
 pub mod server;

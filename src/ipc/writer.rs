@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::envelope;
 use super::feed::Entry;
+use super::http;
 use super::server::Limits;
 use super::service::Topic;
 
@@ -35,6 +36,8 @@ pub struct Subscription {
     pub receiver: broadcast::Receiver<Arc<Entry>>,
     /// The newest event the subscriber was told of, or passed over.
     pub head: u64,
+    /// Each event as a server-sent one, for a subscriber that came by HTTP.
+    pub framed: bool,
 }
 
 /// Writes until `outgoing` is closed and everything is out.
@@ -49,7 +52,9 @@ pub async fn run<W: AsyncWrite + Unpin>(
     let mut open = true;
     loop {
         if writer.line.is_none() && outgoing.is_empty() {
-            writer.begin(backlog.pop());
+            let framed = subscription.as_ref().is_some_and(|subscription| subscription.framed);
+            let line = backlog.pop();
+            writer.begin(if framed { line.map(|line| http::framed(&line)) } else { line });
         }
         let busy = writer.line.is_some();
         if !open && !busy {

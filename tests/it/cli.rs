@@ -280,3 +280,58 @@ fn make_database(path: &Path) -> &Path {
     db.execute_batch("CREATE TABLE tasks(id TEXT PRIMARY KEY); INSERT INTO tasks VALUES('a')").unwrap();
     path
 }
+
+/// The numbers that scripts hold on to, each by a command that ends so.
+#[test]
+fn how_a_command_ends_is_told_by_its_exit_code() {
+    let home = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = home.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let bad = file("bad.toml", "[replica.notes]\ndatabsae = \"x\"\n");
+    let good = file("good.toml", "[replica.notes]\ndatabase = \"notes.db\"\nremote.url = \"http://127.0.0.1:1\"\n");
+    for (line, code) in [
+        ("--version", 0),
+        ("help", 0),
+        ("sync --help", 0),
+        ("validate --config good.toml", 0),
+        ("man queue list", 0),
+        ("completions zsh", 0),
+        ("", 2),
+        ("burn", 2),
+        ("sync --timeout soon", 2),
+        ("man burn", 2),
+        ("service install --system --account ../x", 2),
+        ("doctor --offline --config good.toml", 3),
+        ("status", 69),
+        ("sync --wait", 69),
+        ("metrics", 69),
+        ("validate --config bad.toml", 78),
+        ("agent --config bad.toml", 78),
+        ("doctor --config bad.toml", 78),
+        ("service install --config bad.toml", 78),
+    ] {
+        let line = line.replace("good.toml", &good).replace("bad.toml", &bad);
+        let output = super::rig::homing(home.path()).args(line.split_whitespace()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "homing {line}: {said}");
+        if code > 3 {
+            let told = said.contains("next:") || line.starts_with("doctor") || line.starts_with("validate");
+            assert!(told, "homing {line} does not say what to do next: {said}");
+        }
+    }
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let home = tempfile::tempdir().unwrap();
+    let told = super::rig::homing(home.path()).args(["man", "--output", "man1"]).output().unwrap();
+    assert!(told.status.success(), "{told:?}");
+    for page in ["homing.1", "homing-status.1", "homing-queue-list.1", "homing-service-install.1"] {
+        let text = std::fs::read_to_string(home.path().join("man1").join(page)).unwrap();
+        assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{page}");
+        assert!(page == "homing.1" || text.contains("Examples:"), "{page}");
+    }
+}

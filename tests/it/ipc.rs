@@ -275,7 +275,6 @@ fn every_wrong_line_gets_an_error_and_harms_nobody() {
     let deep = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"replica.list","params":{}"#, r#"{"a":"#.repeat(100_000));
     let huge_id = format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"replica.list"}}"#, "9".repeat(100_000));
     let lines: &[&[u8]] = &[
-        b"GET / HTTP/1.1",
         b"\x00\x01\xff\xfe",
         b"\xef\xbb\xbf{}",
         b"%s%n%x",

@@ -2,10 +2,12 @@
 
 mod backends;
 mod cli;
+mod clients;
 mod conflicts;
 mod doctor;
 mod floors;
 mod house;
+mod http;
 mod hub;
 mod ipc;
 mod kills;
