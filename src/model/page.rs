@@ -29,6 +29,9 @@ pub struct RemoteRow {
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Page {
     pub rows: Vec<RemoteRow>,
+    /// The life of the remote's log that the page's revisions belong to; empty where a
+    /// remote has none.
+    pub epoch: String,
     /// Where to go on; saved with the page's last slice.
     pub cursor: Cursor,
     /// The remote's newest revision when it answered.

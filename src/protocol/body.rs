@@ -94,6 +94,7 @@ pub fn remote_row(table: &str, key: &Key, row: WireRow) -> RemoteRow {
 /// carry its key.
 pub fn page(answer: Pulled) -> Result<Page, String> {
     let mut page = Page {
+        epoch: answer.epoch,
         cursor: Cursor(answer.cursor),
         head: answer.head,
         more: answer.more,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::look::{self, Look};
+use super::look::{self, Look, Place};
 use super::schema::{self, TABLES};
 use super::tokens::Tokens;
 use crate::model::{Key, Row};
@@ -97,11 +97,7 @@ fn read_note(row: &rusqlite::Row) -> rusqlite::Result<Note> {
 }
 
 /// A detached file has the schema of one that never had Homing, and its rows.
-pub(super) fn left_as_found(
-    path: &Path,
-    ddl: &[String],
-    rows: &BTreeMap<(&'static str, Key), Row>,
-) -> Result<(), String> {
+pub(super) fn left_as_found(path: &Path, ddl: &[String], rows: &BTreeMap<Place, Row>) -> Result<(), String> {
     let fail = |error: rusqlite::Error| error.to_string();
     let never = Connection::open_in_memory().map_err(fail)?;
     never.execute_batch("PRAGMA legacy_alter_table = ON").map_err(fail)?;

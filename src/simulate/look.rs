@@ -16,11 +16,14 @@ use super::tokens;
 use crate::model::{Key, Row, Value};
 use crate::sqlite::{idents, value};
 
+/// A row's table and key.
+pub(super) type Place = (&'static str, Key);
+
 /// One look at a file.
 #[derive(Debug, Default)]
 pub(super) struct Look {
     /// The app's rows: the columns of `schema::columns`.
-    pub(super) rows: BTreeMap<(&'static str, Key), Row>,
+    pub(super) rows: BTreeMap<Place, Row>,
     /// Tokens in rows.
     pub(super) tokens: BTreeSet<String>,
     /// Tokens in the ledger and among parked rows.
@@ -38,6 +41,12 @@ pub(super) struct Look {
 impl Look {
     pub(super) fn has(&self, token: &str) -> bool {
         self.tokens.contains(token) || self.kept.contains(token)
+    }
+
+    /// Where `after` has another row, or none, or one more.
+    pub(super) fn changed<'a>(&'a self, after: &'a Look) -> Vec<&'a Place> {
+        let places: BTreeSet<&Place> = self.rows.keys().chain(after.rows.keys()).collect();
+        places.into_iter().filter(|place| self.rows.get(*place) != after.rows.get(*place)).collect()
     }
 
     pub(super) fn left(&self, table: &str) -> i64 {

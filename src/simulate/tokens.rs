@@ -1,15 +1,26 @@
 //! The simulator's own ledger of writes: each value the apps write names itself.
 //!
-//! A token is accounted for once an app saw it and wrote over it, or deleted its row:
-//! from then on nobody misses it. Every other token must be found somewhere.
+//! A token lives in the row that an app last put it into. It is accounted for once an
+//! app saw it there and wrote over it, or deleted the row: from then on nobody misses
+//! it. Every other token must be found somewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use super::look::{Look, Place};
+use crate::model::{Row, Value};
 
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     next: u64,
-    /// Tokens that must be somewhere, and who wrote them where.
-    alive: BTreeMap<String, String>,
+    /// Tokens that must be somewhere.
+    alive: BTreeMap<String, Home>,
+}
+
+#[derive(Debug)]
+struct Home {
+    place: Place,
+    /// Who wrote it.
+    by: String,
 }
 
 impl Tokens {
@@ -18,18 +29,52 @@ impl Tokens {
         format!("t{}-{device}", self.next)
     }
 
-    pub(super) fn written(&mut self, token: &str, by: String) {
-        self.alive.insert(token.to_owned(), by);
+    /// A transaction was committed; values may have moved from row to row.
+    pub(super) fn wrote(&mut self, before: &Look, after: &Look, by: &str) {
+        let changed = before.changed(after);
+        let mut came: Vec<(String, Place)> = Vec::new();
+        for place in &changed {
+            let (old, new) = (of(before.rows.get(*place)), of(after.rows.get(*place)));
+            for token in old.difference(&new) {
+                if self.alive.get(token).is_some_and(|home| home.place == **place) {
+                    self.alive.remove(token);
+                }
+            }
+            came.extend(new.difference(&old).map(|token| (token.clone(), (*place).clone())));
+        }
+        for (token, place) in came {
+            self.alive.insert(token, Home { place, by: by.to_owned() });
+        }
     }
 
-    /// The app saw these and replaced them, or lost them in a way that is its own.
-    pub(super) fn replaced<'a>(&mut self, tokens: impl IntoIterator<Item = &'a String>) {
+    /// These went in a way that is nobody's fault.
+    pub(super) fn excuse<'a>(&mut self, tokens: impl IntoIterator<Item = &'a String>) {
         tokens.into_iter().for_each(|token| drop(self.alive.remove(token)));
     }
 
-    pub(super) fn alive(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.alive.iter()
+    /// A side went back to an older state: what only `gone` had in its place went with it.
+    pub(super) fn went_with(&mut self, gone: &Look, left: &[&Look]) {
+        self.alive.retain(|token, home| {
+            let stands = |look: &&Look| look.kept.contains(token) || of(look.rows.get(&home.place)).contains(token);
+            !gone.has(token) || left.iter().any(stands)
+        });
     }
+
+    /// Every token that must be somewhere, and who wrote it.
+    pub(super) fn alive(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.alive.iter().map(|(token, home)| (token, &home.by))
+    }
+}
+
+/// The tokens in a row.
+pub(super) fn of(row: Option<&Row>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for value in row.into_iter().flatten() {
+        if let Value::Text(text) = value {
+            find(text, &mut found);
+        }
+    }
+    found
 }
 
 /// All tokens in a text.

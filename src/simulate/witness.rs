@@ -6,10 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::look::Look;
-use crate::model::{Key, Row, Value};
-
-type Place = (&'static str, Key);
+use super::look::{Look, Place};
+use crate::model::Row;
 
 #[derive(Default)]
 pub(super) struct Witness {
@@ -47,11 +45,21 @@ impl Witness {
 
     /// An app committed a transaction.
     pub(super) fn app_wrote(&mut self, device: usize, before: &Look, after: &Look) {
-        for place in changed(before, after) {
+        for place in before.changed(after) {
             let (old, new) = (before.rows.get(place).cloned(), after.rows.get(place).cloned());
             let owned = self.owned.entry(place.clone()).or_insert(Owned { device, last: None, shared: false });
             owned.shared |= owned.device != device;
             owned.last = new.clone();
+            // A restored copy has rows of which nobody can say what they came from; one
+            // that is deleted before the hub was heard leaves nothing to compare.
+            let strange = match &old {
+                Some(_) if new.is_none() => !self.reached[device].contains_key(place),
+                Some(_) => !self.versions.get(place).is_some_and(|list| list.contains(&old)),
+                None => false,
+            };
+            if strange && !self.unsent[device].contains_key(place) {
+                continue;
+            }
             let unsent = self.unsent[device].entry(place.clone()).or_insert(Unsent { now: None, before: old });
             unsent.now = new;
             let at_hub = self.versions.get(place).and_then(|list| list.last().cloned()).flatten();
@@ -63,14 +71,14 @@ impl Witness {
 
     /// Somebody wrote to the hub with SQL.
     pub(super) fn hub_wrote(&mut self, before: &Look, after: &Look) {
-        for place in changed(before, after) {
+        for place in before.changed(after) {
             self.owned.entry(place.clone()).or_insert(Owned { device: 0, last: None, shared: true }).shared = true;
         }
     }
 
     /// The hub is as `after` now; notes every version it has not had in this order.
     pub(super) fn hub_is(&mut self, before: &Look, after: &Look) {
-        for place in changed(before, after) {
+        for place in before.changed(after) {
             let now = after.rows.get(place).cloned();
             let versions = self.versions.entry(place.clone()).or_insert_with(|| vec![None]);
             for (unsent, reached) in self.unsent.iter_mut().zip(&mut self.reached) {
@@ -86,13 +94,7 @@ impl Witness {
     /// Tokens in rows that a device's app wrote and the hub has not had. A row that was
     /// moved to another key may have been deleted at the hub already.
     pub(super) fn unsent_tokens(&self, device: usize) -> BTreeSet<String> {
-        let mut found = BTreeSet::new();
-        for value in self.unsent[device].values().filter_map(|unsent| unsent.now.as_ref()).flatten() {
-            if let Value::Text(text) = value {
-                super::tokens::find(text, &mut found);
-            }
-        }
-        found
+        self.unsent[device].values().flat_map(|unsent| super::tokens::of(unsent.now.as_ref())).collect()
     }
 
     /// A device's file is an older copy now: what its app wrote since is nobody's.
@@ -111,7 +113,7 @@ impl Witness {
     pub(super) fn agent_stepped(&mut self, device: usize, before: &Look, after: &Look) -> Result<(), String> {
         // What lost is in the ledger from now on, though the row may stand a while longer.
         self.unsent[device].retain(|(table, key), _| after.conflicts_of(table, key) <= before.conflicts_of(table, key));
-        for place in changed(before, after) {
+        for place in before.changed(after) {
             let (old, new) = (before.rows.get(place), after.rows.get(place));
             let told = || format!("{} {} of device {device} went from {old:?} to {new:?}", place.0, place.1);
             let recorded = after.conflicts_of(place.0, &place.1) > before.conflicts_of(place.0, &place.1);
@@ -120,7 +122,13 @@ impl Witness {
                 Some(unsent) if !unsent.survives(new) => {
                     return Err(format!("promise 6: {}: it was not sent, and no ledger has it", told()));
                 }
-                Some(unsent) => unsent.now = new.cloned(),
+                Some(unsent) => {
+                    unsent.now = new.cloned();
+                    // Merged into what the hub has already: nothing of it is unsent.
+                    if self.versions.get(place).and_then(|list| list.last()) == Some(&unsent.now) {
+                        self.unsent[device].remove(place);
+                    }
+                }
                 None => {}
             }
             let versions = self.versions.get(place).map_or(&[][..], Vec::as_slice);
@@ -167,9 +175,4 @@ impl Unsent {
             (_, now, new) => now.as_ref() == new,
         }
     }
-}
-
-fn changed<'a>(before: &'a Look, after: &'a Look) -> Vec<&'a Place> {
-    let places: BTreeSet<&Place> = before.rows.keys().chain(after.rows.keys()).collect();
-    places.into_iter().filter(|place| before.rows.get(*place) != after.rows.get(*place)).collect()
 }

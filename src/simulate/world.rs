@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::app::{self, Manner};
 use super::check;
 use super::device::{Device, Kept};
-use super::look::{self, Look, Sight};
+use super::look::{self, Look, Place, Sight};
 use super::network::Far;
 use super::plan::{Faults, Plan, Step, What};
 use super::schema;
@@ -24,7 +24,6 @@ use crate::engine::session::{self, Event, Wake};
 use crate::hub::settings::Settings;
 use crate::hub::sqlite::{HighWater, OpenOptions, Scope};
 use crate::hub::store::Store;
-use crate::model::Key;
 use crate::model::status::State;
 
 /// 2026-01-01, when every run begins.
@@ -51,7 +50,7 @@ pub(super) struct World {
     witness: Witness,
     enforcing: Vec<bool>,
     /// Rows that an app moved to another key.
-    rekeyed: BTreeSet<(&'static str, Key)>,
+    rekeyed: BTreeSet<Place>,
     epochs: u64,
     hub_copy: Option<PathBuf>,
     /// Devices with a write that passed the triggers.
@@ -206,10 +205,7 @@ impl World {
         let tokens = &mut self.tokens;
         let told = self.sights[at].write(|db| app::write(db, at, manner, chance, tokens))?;
         let after = self.sights[at].look(true)?;
-        self.tokens.replaced(before.tokens.difference(&after.tokens));
-        for token in after.tokens.difference(&before.tokens) {
-            self.tokens.written(token, format!("device {at}: {told:?}"));
-        }
+        self.tokens.wrote(&before, &after, &format!("device {at}: {told:?}"));
         self.notice_write(at, &before, &after, told.as_deref().unwrap_or_default());
         self.witness.app_wrote(at, &before, &after);
         self.looks[at] = after;
@@ -222,9 +218,7 @@ impl World {
 
     /// Counts the rarer situations that a transaction of an app brought about.
     fn notice_write(&mut self, at: usize, before: &Look, after: &Look, story: &str) {
-        let places: BTreeSet<_> = before.rows.keys().chain(after.rows.keys()).cloned().collect();
-        let changed = |place: &(&'static str, Key)| before.rows.get(place) != after.rows.get(place);
-        let changed: Vec<_> = places.into_iter().filter(changed).collect();
+        let changed: Vec<Place> = before.changed(after).into_iter().cloned().collect();
         let mut reached = Vec::new();
         let unanswered = self.far().unanswered.get(&at).cloned().unwrap_or_default();
         if changed.iter().any(|(table, key)| unanswered.iter().any(|(name, sent)| name == table && sent == key)) {
@@ -390,11 +384,11 @@ impl World {
         self.looks[at] = self.sights[at].look(true)?;
         self.excuse(&before);
         let unsent: Vec<String> = self.witness.unsent_tokens(at).into_iter().collect();
-        self.tokens.replaced(&unsent);
+        self.tokens.excuse(&unsent);
         // Losers that only this file's ledger remembered went with it, though others may
         // still show them until they hear who won.
         let forgotten: Vec<String> = before.kept.difference(&self.looks[at].kept).cloned().collect();
-        self.tokens.replaced(&forgotten);
+        self.tokens.excuse(&forgotten);
         self.witness.device_restored(at);
         self.reach(what);
         Ok(())
@@ -402,10 +396,8 @@ impl World {
 
     /// Tokens that only `gone` had went with it.
     fn excuse(&mut self, gone: &Look) {
-        let looks: Vec<&Arc<Look>> = self.looks.iter().chain([&self.hub_look]).collect();
-        let lost: Vec<&String> =
-            gone.tokens.union(&gone.kept).filter(|token| !looks.iter().any(|look| look.has(token))).collect();
-        self.tokens.replaced(lost);
+        let left: Vec<&Look> = self.looks.iter().chain([&self.hub_look]).map(|look| &**look).collect();
+        self.tokens.went_with(gone, &left);
     }
 
     fn open_hub(&mut self, behind: Option<HighWater>) -> Result<(), String> {
@@ -462,10 +454,7 @@ impl World {
         self.see_hub()?;
         let after = self.hub_look.clone();
         self.witness.hub_wrote(&before, &after);
-        self.tokens.replaced(before.tokens.difference(&after.tokens));
-        if after.tokens.contains(&token) {
-            self.tokens.written(&token, format!("the hub: {sql}"));
-        }
+        self.tokens.wrote(&before, &after, &format!("the hub: {sql}"));
         self.say(|| format!("hub: {sql}: {done:?}"));
         Ok(())
     }

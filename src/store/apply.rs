@@ -111,7 +111,7 @@ impl Store {
     }
 
     /// Rows the remote is known to have had within a snapshot's stretch, and that the
-    /// snapshot did not bring.
+    /// snapshot did not bring: those with a base, and those that came and wait to be written.
     fn forgotten(&self, page: &Page) -> Result<Vec<RemoteRow>> {
         let mut out = Vec::new();
         for Span { table, from, to } in &page.covers {
@@ -123,20 +123,26 @@ impl Store {
                 .map(|row| row.key.encode())
                 .collect();
             let mut statement = self.db.prepare_cached(
-                "SELECT key, rev FROM _homing_base WHERE tab = ?1 AND (?2 IS NULL OR key > ?2) AND (?3 IS NULL OR key <= ?3)",
+                "SELECT key, rev FROM _homing_base
+                     WHERE tab = ?1 AND (?2 IS NULL OR key > ?2) AND (?3 IS NULL OR key <= ?3)
+                 UNION ALL SELECT key, NULL FROM _homing_parked
+                     WHERE tab = ?1 AND (?2 IS NULL OR key > ?2) AND (?3 IS NULL OR key <= ?3)
+                         AND code <> 'mass_deletion'
+                         AND NOT EXISTS (SELECT 1 FROM _homing_base b WHERE b.tab = ?1 AND b.key = _homing_parked.key)",
             )?;
             let mut rows = statement.query(rusqlite::params![synced.id, from, to])?;
             while let Some(row) = rows.next()? {
                 let key: Vec<u8> = row.get(0)?;
-                let revision = base::current(self.era, row.get(1)?);
-                if revision == Revision::NONE || brought.contains(&key) {
+                let known = row.get::<_, Option<i64>>(1)?.map(|rev| base::current(self.era, rev));
+                if known == Some(Revision::NONE) || brought.contains(&key) {
                     continue;
                 }
+                let after = known.map_or(0, |revision| revision.0 + 1);
                 out.push(RemoteRow {
                     table: synced.name().to_owned(),
                     key: Key::decode(&key).expect("BUG: keys are stored encoded"),
                     // It went after it was last known and before the page was read.
-                    revision: page.head.max(Revision(revision.0 + 1)),
+                    revision: page.head.max(Revision(after)),
                     stamp: crate::model::Stamp::default(),
                     row: None,
                     columns: std::sync::Arc::from([]),
@@ -328,6 +334,9 @@ impl Writer<'_> {
                 self.park(synced, &row, code, &text, manner.now.millis)?;
                 applied.parked += 1;
             }
+        }
+        if applied.rows > 0 {
+            applied.pending |= self.look_again(&applied.changed)?;
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 //! parent, or set aside for a person. Still part of the outbox: a row in here differs
 //! from its base, and leaves when the remote has it or a person discards it.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Result, Store, Synced, Writer};
@@ -169,14 +171,33 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// These rows came from the remote: what was set aside of them may have nothing left
+    /// to send, and children that wait may have their parent now. True when there is
+    /// something to look at.
+    pub(crate) fn look_again(&self, changed: &BTreeMap<String, Vec<Key>>) -> Result<bool> {
+        if !self.db.prepare_cached("SELECT 1 FROM _homing_aside")?.exists([])? {
+            return Ok(false);
+        }
+        let mut again = self.wake_children()?;
+        let sql = "UPDATE _homing_aside SET state = 'pending', next_try_at = 0 WHERE tab = ? AND key = ?";
+        let mut wake = self.db.prepare_cached(sql)?;
+        for (table, keys) in changed {
+            let Some(synced) = self.find(table) else { continue };
+            for key in keys {
+                again += wake.execute(params![synced.id, key.encode()])?;
+            }
+        }
+        Ok(again > 0)
+    }
+
     /// Something reached the remote: whatever waited for a parent is looked at again.
-    pub(crate) fn wake_children(&self) -> Result<()> {
-        self.db
+    pub(crate) fn wake_children(&self) -> Result<usize> {
+        Ok(self
+            .db
             .prepare_cached(
                 "UPDATE _homing_aside SET state = 'pending', next_try_at = 0 WHERE state = 'waiting_for_parent'",
             )?
-            .execute([])?;
-        Ok(())
+            .execute([])?)
     }
 }
 

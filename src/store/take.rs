@@ -165,6 +165,7 @@ impl Writer<'_> {
     /// Both sides have the same row: remember that.
     fn agree(&self, synced: &Synced, remote: &RemoteRow, sides: &Sides) -> Result<()> {
         self.unpark(synced, &sides.key)?;
+        self.clear_aside(synced, &sides.key)?;
         match &sides.local {
             Some(row) => self.set_base(synced, &sides.key, remote.revision, remote.stamp, &base::body(synced, row)),
             None => self.drop_base(synced, &sides.key),

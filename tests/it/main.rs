@@ -8,6 +8,7 @@ mod hub;
 mod ipc;
 mod kills;
 mod migrate;
+mod old_sqlite;
 mod person;
 mod remote;
 mod restored;

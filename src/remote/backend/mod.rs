@@ -14,6 +14,7 @@ mod form;
 mod names;
 mod ordered;
 mod place;
+mod records;
 mod shape;
 mod time;
 mod watermelon;
@@ -64,6 +65,11 @@ trait Kind: Send {
 
     /// What a good answer to a push says of each change.
     fn outcomes(&self, speech: &Speech, told: &Told, answer: &Json) -> std::result::Result<Vec<Outcome>, Flaw>;
+
+    /// Whether an answer with a good status says that nothing was taken.
+    fn refuses(&self, _speech: &Speech, answer: &Json) -> bool {
+        answer.get("success") == Some(&Json::Bool(false))
+    }
 }
 
 /// One request.
@@ -118,6 +124,7 @@ struct Parcel {
 struct Speech {
     backend: Backend,
     names: Names,
+    device: String,
     shapes: Vec<Shape>,
     claims: Option<Json>,
     /// The backend's clock as far as it is known, milliseconds since 1970.
@@ -188,7 +195,11 @@ impl BackendRemote {
         stop: watch::Receiver<bool>,
     ) -> std::result::Result<BackendRemote, Fault> {
         let backend = replica.remote.backend.clone();
-        let kind: Box<dyn Kind> = Box::new(watermelon::Watermelon);
+        let kind: Box<dyn Kind> = match replica.remote.kind.as_str() {
+            "pull-push" => Box::new(records::Records::PullPush),
+            "delta" => Box::new(records::Records::Delta),
+            _ => Box::new(watermelon::Watermelon),
+        };
         let names = Names::new(kind.usual(), &backend.names).map_err(|stray| {
             let known: Vec<&str> = kind.usual().iter().map(|(field, _)| *field).collect();
             wrong(
@@ -198,11 +209,11 @@ impl BackendRemote {
         })?;
         check_headers(&backend)?;
         Ok(BackendRemote {
-            connection: Arc::new(Connection::new(replica.remote.clone(), device, stop, &[])?),
+            connection: Arc::new(Connection::new(replica.remote.clone(), device.clone(), stop, &[])?),
             runtime,
             replica: replica.clone(),
             kind,
-            speech: Speech { backend, names, shapes: Vec::new(), claims: None, now: 0 },
+            speech: Speech { backend, names, device, shapes: Vec::new(), claims: None, now: 0 },
             headers: Headers::default(),
             offset: 0,
             strays: BTreeSet::new(),
@@ -242,12 +253,18 @@ impl BackendRemote {
         let whole = |shape: &Shape| Span { table: shape.table.clone(), from: None, to: None };
         Page {
             rows,
+            epoch: self.epoch(),
             cursor: place.cursor(),
             head: Revision(1),
             more: place.page.is_some(),
             covers: if compared { self.speech.shapes.iter().map(whole).collect() } else { Vec::new() },
             rows_left: None,
         }
+    }
+
+    /// One backend for ever: it has no log that could begin anew.
+    fn epoch(&self) -> String {
+        format!("{} {}", self.replica.remote.kind, self.replica.remote.url)
     }
 
     fn unreadable(&self, flaw: &Flaw) -> RemoteError {
@@ -299,10 +316,9 @@ impl Remote for BackendRemote {
                 return Err(Fault::new(FaultKind::SignedOut, ReasonCode::AuthMissing, text, next).into());
             }
         }
-        let remote = &self.replica.remote;
         Ok(Greeted {
             // Another address is another backend: what this one has counts for nothing there.
-            epoch: format!("{} {}", remote.kind, remote.url),
+            epoch: self.epoch(),
             head: Revision::NONE,
             time: self.speech.now,
             batch: greeting.batch,
@@ -328,7 +344,7 @@ impl Remote for BackendRemote {
         // A batch of another kind, from before the config changed, is planned anew.
         let Ok(parcel) = serde_json::from_slice::<Parcel>(body) else { return Err(RemoteError::Behind) };
         let answer = self.call(&parcel.question, Purpose::Push)?;
-        if answer.get("success") == Some(&Json::Bool(false)) {
+        if self.kind.refuses(&self.speech, &answer) {
             let said = fault::told(reqwest::StatusCode::OK, Some(&answer));
             return Err(RemoteError::Refused(format!("{} refused it: {said}", self.connection.host())));
         }

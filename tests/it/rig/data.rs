@@ -70,6 +70,15 @@ pub fn sqlite3(database: &Path, sql: &str) -> String {
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
+/// By a program that takes the database as its argument and the SQL on its input.
+#[track_caller]
+pub fn program_on(program: &Path, database: &Path, sql: &str) -> String {
+    let output = run(Command::new(program).arg(database), sql.as_bytes());
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && error.is_empty(), "{}: {error} in {sql}", program.display());
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
 #[track_caller]
 pub fn python(database: &Path, script: &str) -> String {
     let program = format!(

@@ -14,7 +14,7 @@ mod road;
 use std::time::{Duration, Instant};
 
 pub use backend::{Backend, local_rows, token};
-pub use data::{Data, dump, has, python, sqlite3};
+pub use data::{Data, dump, has, program_on, python, sqlite3};
 pub use device::Device;
 pub use hub::Hub;
 pub use road::{Mode, Road, http};
