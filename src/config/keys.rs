@@ -97,7 +97,7 @@ const fn count(min: u64, max: u64) -> Kind {
     Kind::Count { min, max, off: false }
 }
 
-pub(super) const KINDS: Kind = Kind::Word(&["homing", "watermelon", "pull-push", "delta"], &["operations"]);
+pub(super) const KINDS: Kind = Kind::Word(&["homing", "watermelon", "operations", "delta", "pull-push"], &[]);
 
 pub(super) const STRATEGIES: Kind = Kind::Word(
     &["client_wins", "server_wins", "latest_timestamp", "field_level"],

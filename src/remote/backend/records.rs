@@ -300,6 +300,7 @@ mod tests {
             names: super::super::names::Names::new(kind.usual(), &Default::default()).unwrap(),
             backend: Backend::default(),
             device: "desk".into(),
+            priorities: Default::default(),
             shapes: vec![Shape::new(&table, &wire)],
             claims: None,
             now: 5_000,
@@ -350,7 +351,7 @@ mod tests {
     #[test]
     fn what_was_not_taken_is_matched_by_table_and_key() {
         let changes = [("notes".to_owned(), change("a", Operation::Update).key)];
-        let told = Told { changes: &changes, bases: &[1] };
+        let told = Told { changes: &changes, bases: &[1], ids: &[] };
         let theirs = json!({"id": "a", "body": "theirs"});
         let entry = json!({"table": "feed.notes", "record_id": "a", "server_data": theirs});
         let answer = json!({"success": false, "conflicts": [entry]});

@@ -4,6 +4,7 @@
 mod egglogu;
 mod harvest;
 mod insight;
+mod rockhound;
 mod weave;
 
 use super::rig::{Backend, Device, local_rows};
