@@ -80,6 +80,8 @@ pub struct Performer {
     flight: Option<Flight>,
     answer: Option<Answer>,
     settling: Settling,
+    /// The remote has newer rows than the batch knew of.
+    behind: bool,
     incoming: Option<Incoming>,
     unfolded: u64,
     /// What a person should know that stops nothing.
@@ -105,6 +107,7 @@ impl Performer {
             flight: None,
             answer: None,
             settling: Settling::default(),
+            behind: false,
             incoming: None,
             unfolded: 0,
             notes: BTreeMap::new(),
@@ -362,6 +365,7 @@ impl Performer {
             self.measure(time);
         }
         let progress = settled.applied > 0 || settled.set_aside > 0;
+        self.behind |= settled.conflicts + settled.refused > 0 && !self.remote.abilities().finds_conflicts;
         note_changed(&mut self.tally.changed, settled.changed);
         self.fold(settled.applied);
         if done {
@@ -369,6 +373,11 @@ impl Performer {
             self.answer = None;
             let pushed = self.tally.cycle.pushed;
             self.tally.progress = Some(Progress { what: "sending".to_owned(), done: pushed, total: None });
+        }
+        // What is newer there is found by the time of the last pull: that must move first.
+        if done && self.behind {
+            self.behind = false;
+            return Ok(Report::Behind);
         }
         Ok(Report::Settled { done, progress })
     }
@@ -581,6 +590,7 @@ impl Performer {
 
     fn forget(&mut self) {
         self.store = None;
+        self.behind = false;
         self.flight = None;
         self.answer = None;
         self.incoming = None;

@@ -112,7 +112,7 @@ const fn count(min: u64, max: u64) -> Kind {
     Kind::Count { min, max, off: false }
 }
 
-pub(super) const KINDS: Kind = Kind::Word(&["homing", "watermelon"], &["operations", "delta", "pull-push"]);
+pub(super) const KINDS: Kind = Kind::Word(&["homing", "watermelon", "operations", "delta", "pull-push"], &[]);
 
 pub(super) const STRATEGIES: Kind = Kind::Word(
     &["client_wins", "server_wins", "latest_timestamp", "field_level", "merge", "manual", "needs_review"],
@@ -382,6 +382,7 @@ const TABLE: &[Key] = &[
         "\"deleted_at\"",
         "The backend's field that is set where a row counts as deleted.",
     ),
+    key("singleton", Kind::Text, "", "\"1\"", "The key here of a collection that is one record without a key."),
 ];
 
 const STRATEGY: &[Key] = &[

@@ -258,6 +258,7 @@ fn read_wire(section: &Section, base: Wire) -> Wire {
         version_field: section.text("version_field").or(base.version_field),
         modified_field: section.text("modified_field").or(base.modified_field),
         deleted_field: section.text("deleted_field").or(base.deleted_field),
+        singleton: section.text("singleton").or(base.singleton),
     }
 }
 

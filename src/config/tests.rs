@@ -122,7 +122,7 @@ fn all_problems_are_told_at_once_with_their_places() {
         url = "https://hub.example.org"
         preset = "prodution"
         [replica.notes.remote]
-        kind = "operations"
+        kind = "operation"
         url = "hub.example.org"
         token = "abc"
         timeout = 30
@@ -151,7 +151,7 @@ fn all_problems_are_told_at_once_with_their_places() {
         :4:9: unknown key `databse` in [replica.notes]; did you mean `database`?
         :5:9: unknown key `url` in [replica.notes]; it belongs into [replica.NAME.remote]
         :6:18: `replica.notes.preset`: `prodution` is not known; did you mean `production`?
-        :8:16: `replica.notes.remote.kind`: `operations` is not in this version yet; use homing or watermelon
+        :8:16: `replica.notes.remote.kind`: `operation` is not known; did you mean `operations`?
         :9:15: `replica.notes.remote.url`: it is not a URL; write it like "https://hub.example.org"
         :10:9: unknown key `token` in [replica.notes.remote]; a config holds no secrets: put the token into a file and write token_file = "…"
         :11:19: `replica.notes.remote.timeout`: a duration carries its unit; write "30s" for 30 seconds

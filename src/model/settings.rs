@@ -229,6 +229,8 @@ pub struct Wire {
     pub modified_field: Option<String>,
     /// The field there that is set where a row counts as deleted.
     pub deleted_field: Option<String>,
+    /// The key here of the one record that the collection is, where records have none.
+    pub singleton: Option<String>,
 }
 
 impl TableRule {

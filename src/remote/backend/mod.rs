@@ -12,13 +12,15 @@ mod call;
 mod flaw;
 mod form;
 mod names;
+mod operations;
 mod ordered;
 mod place;
+mod records;
 mod shape;
 mod time;
 mod watermelon;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -39,7 +41,7 @@ use super::{
 };
 use crate::model::page::Span;
 use crate::model::settings::{Backend, Replica};
-use crate::model::{Fault, FaultKind, Key, Outcome, Page, ReasonCode, RemoteRow, Revision};
+use crate::model::{Fault, FaultKind, Key, Operation, Outcome, Page, ReasonCode, RemoteRow, Revision};
 
 /// The largest answer that is read, after decompression.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -51,6 +53,11 @@ const COMPARED_PAGES_MAX: u32 = 10_000;
 /// What a protocol is, beside what all have in common.
 trait Kind: Send {
     fn abilities(&self) -> Abilities;
+
+    /// False where there is nothing to pull from.
+    fn pulls(&self) -> bool {
+        true
+    }
 
     /// Its fields, with the names they usually have.
     fn usual(&self) -> Usual;
@@ -64,6 +71,11 @@ trait Kind: Send {
 
     /// What a good answer to a push says of each change.
     fn outcomes(&self, speech: &Speech, told: &Told, answer: &Json) -> std::result::Result<Vec<Outcome>, Flaw>;
+
+    /// Whether an answer with a good status says that nothing was taken.
+    fn refuses(&self, _speech: &Speech, answer: &Json) -> bool {
+        answer.get("success") == Some(&Json::Bool(false))
+    }
 }
 
 /// One request.
@@ -98,6 +110,8 @@ struct Told<'a> {
     changes: &'a [(String, Key)],
     /// The revisions the changes were based on.
     bases: &'a [i64],
+    /// What each change was called when it was sent.
+    ids: &'a [String],
 }
 
 impl Told<'_> {
@@ -112,12 +126,16 @@ impl Told<'_> {
 struct Parcel {
     question: Question,
     bases: Vec<i64>,
+    ids: Vec<String>,
 }
 
 /// What every question and answer is spoken in.
 struct Speech {
     backend: Backend,
     names: Names,
+    device: String,
+    /// Of inserts, updates and deletes, by table.
+    priorities: BTreeMap<String, [u8; 3]>,
     shapes: Vec<Shape>,
     claims: Option<Json>,
     /// The backend's clock as far as it is known, milliseconds since 1970.
@@ -127,6 +145,15 @@ struct Speech {
 impl Speech {
     fn shape(&self, table: &str) -> Option<&Shape> {
         self.shapes.iter().find(|shape| shape.table.eq_ignore_ascii_case(table))
+    }
+
+    fn priority(&self, table: &str, operation: Operation) -> u8 {
+        let [insert, update, delete] = self.priorities.get(table).copied().unwrap_or([2; 3]);
+        match operation {
+            Operation::Insert => insert,
+            Operation::Update => update,
+            Operation::Delete => delete,
+        }
     }
 
     /// A record with what the token says of its owner.
@@ -188,7 +215,12 @@ impl BackendRemote {
         stop: watch::Receiver<bool>,
     ) -> std::result::Result<BackendRemote, Fault> {
         let backend = replica.remote.backend.clone();
-        let kind: Box<dyn Kind> = Box::new(watermelon::Watermelon);
+        let kind: Box<dyn Kind> = match replica.remote.kind.as_str() {
+            "pull-push" => Box::new(records::Records::PullPush),
+            "delta" => Box::new(records::Records::Delta),
+            "operations" => Box::new(operations::Operations),
+            _ => Box::new(watermelon::Watermelon),
+        };
         let names = Names::new(kind.usual(), &backend.names).map_err(|stray| {
             let known: Vec<&str> = kind.usual().iter().map(|(field, _)| *field).collect();
             wrong(
@@ -198,11 +230,19 @@ impl BackendRemote {
         })?;
         check_headers(&backend)?;
         Ok(BackendRemote {
-            connection: Arc::new(Connection::new(replica.remote.clone(), device, stop, &[])?),
+            connection: Arc::new(Connection::new(replica.remote.clone(), device.clone(), stop, &[])?),
             runtime,
             replica: replica.clone(),
             kind,
-            speech: Speech { backend, names, shapes: Vec::new(), claims: None, now: 0 },
+            speech: Speech {
+                backend,
+                names,
+                device,
+                priorities: BTreeMap::new(),
+                shapes: Vec::new(),
+                claims: None,
+                now: 0,
+            },
             headers: Headers::default(),
             offset: 0,
             strays: BTreeSet::new(),
@@ -241,14 +281,19 @@ impl BackendRemote {
     fn page(&self, rows: Vec<RemoteRow>, place: &Place, compared: bool) -> Page {
         let whole = |shape: &Shape| Span { table: shape.table.clone(), from: None, to: None };
         Page {
-            epoch: String::new(),
             rows,
+            epoch: self.epoch(),
             cursor: place.cursor(),
             head: Revision(1),
             more: place.page.is_some(),
             covers: if compared { self.speech.shapes.iter().map(whole).collect() } else { Vec::new() },
             rows_left: None,
         }
+    }
+
+    /// One backend for ever: it has no log that could begin anew.
+    fn epoch(&self) -> String {
+        format!("{} {}", self.replica.remote.kind, self.replica.remote.url)
     }
 
     fn unreadable(&self, flaw: &Flaw) -> RemoteError {
@@ -287,6 +332,11 @@ impl Remote for BackendRemote {
     fn greet(&mut self, greeting: &Greeting) -> Result<Greeted> {
         let shape = |table| Shape::new(table, &self.replica.rule(&table.name).wire);
         self.speech.shapes = greeting.tables.iter().map(shape).collect();
+        let rule = |name: &str| {
+            let rule = self.replica.rule(name);
+            [Operation::Insert, Operation::Update, Operation::Delete].map(|operation| rule.priority_of(operation).0)
+        };
+        self.speech.priorities = greeting.tables.iter().map(|table| (table.name.clone(), rule(&table.name))).collect();
         self.speech.now = clock() + self.offset;
         if !self.speech.backend.claims.is_empty() {
             let token = self.runtime.block_on(self.connection.tokens.current())?;
@@ -300,10 +350,9 @@ impl Remote for BackendRemote {
                 return Err(Fault::new(FaultKind::SignedOut, ReasonCode::AuthMissing, text, next).into());
             }
         }
-        let remote = &self.replica.remote;
         Ok(Greeted {
             // Another address is another backend: what this one has counts for nothing there.
-            epoch: format!("{} {}", remote.kind, remote.url),
+            epoch: self.epoch(),
             head: Revision::NONE,
             time: self.speech.now,
             batch: greeting.batch,
@@ -322,24 +371,28 @@ impl Remote for BackendRemote {
             question.headers.push((header.clone(), batch_key(batch)));
         }
         let bases = batch.changes.iter().map(|change| change.base_revision.0).collect();
-        serde_json::to_vec(&Parcel { question, bases }).expect("BUG: a parcel is always JSON")
+        let ids = (0..batch.changes.len()).map(|at| operation_key(batch, at)).collect();
+        serde_json::to_vec(&Parcel { question, bases, ids }).expect("BUG: a parcel is always JSON")
     }
 
     fn push(&mut self, body: &[u8], changes: &[(String, Key)]) -> Result<Answer> {
         // A batch of another kind, from before the config changed, is planned anew.
         let Ok(parcel) = serde_json::from_slice::<Parcel>(body) else { return Err(RemoteError::Behind) };
         let answer = self.call(&parcel.question, Purpose::Push)?;
-        if answer.get("success") == Some(&Json::Bool(false)) {
+        if self.kind.refuses(&self.speech, &answer) {
             let said = fault::told(reqwest::StatusCode::OK, Some(&answer));
             return Err(RemoteError::Refused(format!("{} refused it: {said}", self.connection.host())));
         }
-        let told = Told { changes, bases: &parcel.bases };
+        let told = Told { changes, bases: &parcel.bases, ids: &parcel.ids };
         let outcomes = self.kind.outcomes(&self.speech, &told, &answer).map_err(|flaw| self.unreadable(&flaw))?;
         Ok(Answer { outcomes, head: Revision(1), time: clock() + self.offset })
     }
 
     fn pull(&mut self, ask: &Ask) -> Result<Page> {
         let mut place = ask.cursor.as_ref().and_then(Place::of).unwrap_or_default();
+        if !self.kind.pulls() {
+            return Ok(self.page(Vec::new(), &place, false));
+        }
         let begun = ask.cursor.as_ref().map(|_| &place);
         let mut asking = place::plan(begun, ask.compares, &self.speech.backend, self.speech.now);
         let answered = self.next(&place, &asking);
@@ -387,7 +440,15 @@ impl Remote for BackendRemote {
 
 /// A UUID for a batch, the same at every retry.
 fn batch_key(batch: &Batch) -> String {
-    let name = format!("{}/{}", batch.incarnation.0, batch.number);
+    key_of(&format!("{}/{}", batch.incarnation.0, batch.number))
+}
+
+/// A UUID for one change of a batch, the same at every retry.
+fn operation_key(batch: &Batch, at: usize) -> String {
+    key_of(&format!("{}/{}/{at}", batch.incarnation.0, batch.number))
+}
+
+fn key_of(name: &str) -> String {
     uuid::Builder::from_custom_bytes(xxhash_rust::xxh3::xxh3_128(name.as_bytes()).to_be_bytes()).into_uuid().to_string()
 }
 

@@ -34,6 +34,8 @@ pub struct Shape {
     deleted: Option<String>,
     /// Where the table here has a column for `deleted`: its place in `fields`.
     mark: Option<usize>,
+    /// The key of the one row, where the records have none.
+    singleton: Option<Key>,
 }
 
 #[derive(Clone, Debug)]
@@ -65,10 +67,17 @@ impl Shape {
             })
             .collect();
         let mark = wire.deleted_field.as_ref().and_then(|name| fields.iter().position(|field| field.name == *name));
+        let key = table.key_positions();
+        let singleton = wire.singleton.as_ref().and_then(|id| {
+            let [at] = key[..] else { return None };
+            let field: &Field = &fields[at];
+            field.form.read(field.affinity, &Json::from(id.clone())).ok().map(|value| Key(vec![value]))
+        });
         Shape {
+            singleton,
             table: table.name.clone(),
             collection: wire.collection.clone().unwrap_or_else(|| table.name.clone()),
-            key: table.key_positions(),
+            key,
             fields,
             version: wire.version_field.clone(),
             modified: wire.modified_field.clone(),
@@ -84,7 +93,9 @@ impl Shape {
         };
         let key = self.key_in(record)?;
         let (revision, stamp) = (self.revision(record)?, self.stamp(record, otherwise));
-        if self.mark.is_none() && self.deleted.as_ref().is_some_and(|name| is_set(record.get(name))) {
+        let mark = self.deleted.as_deref().unwrap_or("deleted");
+        let column = self.mark.is_some() || self.fields.iter().any(|field| field.name == mark);
+        if !column && is_set(record.get(mark)) {
             return Ok(RemoteRow { revision, stamp, ..self.tombstone(key, stamp) });
         }
         let comes = |field: &&Field| field.comes && record.contains_key(&field.name);
@@ -129,8 +140,10 @@ impl Shape {
     pub fn record(&self, change: &Change) -> Record {
         let mut record = self.key_record(&change.key);
         for (column, value) in change.columns.iter().zip(&change.values) {
-            let field = self.fields.iter().find(|field| field.goes && field.column.eq_ignore_ascii_case(column));
-            if let Some(field) = field {
+            let at = self.fields.iter().position(|field| field.column.eq_ignore_ascii_case(column));
+            let Some(at) = at.filter(|at| self.singleton.is_none() || !self.key.contains(at)) else { continue };
+            let field = &self.fields[at];
+            if field.goes {
                 record.insert(field.name.clone(), field.form.write(value));
             }
         }
@@ -144,15 +157,37 @@ impl Shape {
         at.is_some_and(|at| !matches!(change.values[at], Value::Null | Value::Integer(0)))
     }
 
+    /// Puts the time of the change where the table here has no column for it.
+    pub fn put_modified(&self, record: &mut Record, stamp: Stamp) {
+        let Some(name) = &self.modified else { return };
+        if !self.fields.iter().any(|field| field.name == *name && field.goes) || !record.contains_key(name) {
+            record.insert(name.clone(), Json::from(time::format(stamp.millis())));
+        }
+    }
+
+    /// Marks a record as deleted.
+    pub fn put_deleted(&self, record: &mut Record, stamp: Stamp) {
+        match &self.deleted {
+            Some(name) => record.insert(name.clone(), Json::from(time::format(stamp.millis()))),
+            None => record.insert("deleted".to_owned(), Json::Bool(true)),
+        };
+    }
+
     fn key_record(&self, key: &Key) -> Record {
         let pair = |(at, value): (&usize, &Value)| {
             let field = &self.fields[*at];
             (field.name.clone(), field.form.write(value))
         };
-        self.key.iter().zip(&key.0).map(pair).collect()
+        match self.singleton {
+            Some(_) => Record::new(),
+            None => self.key.iter().zip(&key.0).map(pair).collect(),
+        }
     }
 
     fn key_in(&self, record: &Record) -> Result<Key, Flaw> {
+        if let Some(key) = &self.singleton {
+            return Ok(key.clone());
+        }
         let part = |at: &usize| {
             let field = &self.fields[*at];
             match record.get(&field.name) {

@@ -84,7 +84,7 @@ def handler(backend):
             if url.path.startswith("/control/"):
                 with backend.lock:
                     return self.answer(200, self.control(url.path, body))
-            fault = self.fault(url.path)
+            fault = self.fault(method, url.path)
             if fault.get("kind") == "before":
                 return self.drop()
             if fault.get("kind") == "status":
@@ -117,10 +117,10 @@ def handler(backend):
                 return backend.requests
             return backend.state()
 
-        def fault(self, path):
+        def fault(self, method, path):
             with backend.lock:
                 for at, fault in enumerate(backend.faults):
-                    if path.endswith(fault["path"]):
+                    if path.endswith(fault["path"]) and fault.get("method", method) == method:
                         return backend.faults.pop(at)
             return {}
 

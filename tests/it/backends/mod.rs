@@ -1,7 +1,10 @@
 //! Teams' own backends: for each a server written from its document alone (`*.py`), the
 //! config that stands in `examples/`, and the document's own scenarios.
 
+mod egglogu;
 mod harvest;
+mod insight;
+mod rockhound;
 mod weave;
 
 use super::rig::{Backend, Device, local_rows};
