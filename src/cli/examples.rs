@@ -58,6 +58,7 @@ pub const EXAMPLES: &[(&str, &[&str])] = &[
     ("service uninstall", &["homing service uninstall"]),
     ("service status", &["homing service status"]),
     ("validate", &["homing validate --config homing.toml"]),
+    ("test", &["homing test --config homing.toml", "homing test --cases rules.cases.toml"]),
     ("demo", &["homing demo --keep demo-files"]),
     ("simulate", &["homing simulate --seeds 1000", "homing simulate --seed 42"]),
     ("completions", &["homing completions bash > ~/.local/share/bash-completion/completions/homing"]),

@@ -182,6 +182,30 @@ fn a_row_the_hub_refuses_waits_aside_while_others_go_on_and_is_mended_by_an_edit
 }
 
 #[test]
+fn a_child_of_a_row_that_was_set_aside_goes_when_its_parent_is_mended() {
+    let schema = |name: &str| {
+        format!(
+            "CREATE TABLE projects(id INTEGER PRIMARY KEY, name TEXT {name});
+             CREATE TABLE tasks(id TEXT PRIMARY KEY, project INTEGER REFERENCES projects(id), title TEXT)"
+        )
+    };
+    let mut pair = Pair::new("");
+    pair.b.sql(&schema("NOT NULL"));
+    pair.b.start();
+    pair.b.await_state("in_step");
+    pair.a.sql(&schema(""));
+    pair.a.start();
+    pair.a.sync();
+    pair.a.sql("INSERT INTO projects VALUES (1, NULL); INSERT INTO tasks VALUES ('t', 1, 'waits')");
+    pair.a.await_status("the parent is set aside", |status| status["set_aside"].as_u64() > Some(0));
+    assert_eq!(pair.b.sql("SELECT count(*) FROM tasks"), "0");
+    pair.a.sql("UPDATE projects SET name = 'Garden'");
+    eventually("the child arrives with its parent", || pair.b.sql("SELECT count(*) FROM tasks") == "1");
+    pair.a.await_status("clean", |status| status["state"] == "in_step" && status["set_aside"] == 0);
+    pair.settle();
+}
+
+#[test]
 fn a_row_too_large_for_the_hub_is_set_aside_by_name_and_its_table_goes_on() {
     let mut hub = Hub::with("row_bytes_max = 20000\n");
     let mut device = Device::new("a", &hub.url(), &hub.token(&["--account", "ada"]));
