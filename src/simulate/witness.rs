@@ -137,7 +137,7 @@ impl Witness {
                     return Err(format!("promise 6: {}: it was not sent, and no ledger has it", told()));
                 }
                 Some(unsent) => {
-                    unsent.now = new.cloned();
+                    unsent.merged_with(new);
                     // Merged into what the hub has already: nothing of it is unsent.
                     if self.versions.get(place).and_then(|list| list.last()) == Some(&unsent.now) {
                         self.unsent[device].remove(place);
@@ -179,6 +179,15 @@ impl Witness {
 }
 
 impl Unsent {
+    /// The other side's columns came in: they are nothing that the app wrote.
+    fn merged_with(&mut self, new: Option<&Row>) {
+        if let (Some(before), Some(now), Some(new)) = (&mut self.before, &self.now, new) {
+            let came = (0..now.len()).filter(|at| new[*at] != now[*at]);
+            came.for_each(|at| before[at] = new[at].clone());
+        }
+        self.now = new.cloned();
+    }
+
     /// Whether `new` still has all that the app wrote: a merge may bring the other
     /// side's columns, and nothing else.
     fn survives(&self, new: Option<&Row>) -> bool {
