@@ -16,7 +16,7 @@ use super::row::{self, Found};
 use super::{Result, Store, Synced, Writer, ledger};
 use crate::model::conflict::{Decision, Side};
 use crate::model::status::ConflictEntry;
-use crate::model::{Fault, FaultKind, Key, ReasonCode, Row, Value};
+use crate::model::{ConflictKind, Fault, FaultKind, Key, ReasonCode, Row, Value};
 use crate::sqlite::capture::LogOp;
 
 impl Store {
@@ -59,7 +59,7 @@ impl Store {
                 Some(by) => {
                     let (before, before_by) = (entry.result.clone(), Some(by.to_owned()));
                     let settled = Settled { by: Some("person".to_owned()), before, before_by, now: Some(now) };
-                    (place.row(loser(&entry).as_ref()), settled)
+                    (place.row(loser(&entry, place.synced).as_ref()), settled)
                 }
             };
             writer.put_decided(id, &place, wanted, settled, now)
@@ -293,7 +293,7 @@ impl Place<'_> {
         let (Some(local), Some(remote)) = (local, remote) else {
             return Err(unfit("one side deleted the row: there is nothing to merge".to_owned()));
         };
-        let base = self.row(entry.base.as_ref());
+        let base = self.row(entry.base.as_ref()).or_else(|| made_twice(entry).then(|| self.synced.defaults.clone()));
         let mut both = Vec::new();
         let mut out = remote.clone();
         for (at, name) in self.synced.columns.iter().enumerate() {
@@ -341,7 +341,7 @@ impl Place<'_> {
 
 /// What a rule's decision took away: the other version, or the other values of the
 /// columns that both sides changed.
-fn loser(entry: &ConflictEntry) -> Option<Json> {
+fn loser(entry: &ConflictEntry, synced: &Synced) -> Option<Json> {
     if entry.result == entry.remote {
         return entry.local.clone();
     }
@@ -350,7 +350,8 @@ fn loser(entry: &ConflictEntry) -> Option<Json> {
     }
     let sides = [&entry.result, &entry.local, &entry.remote].map(|side| side.as_ref().and_then(Json::as_object));
     let [Some(result), Some(local), Some(remote)] = sides else { return entry.local.clone() };
-    let base = entry.base.as_ref().and_then(Json::as_object);
+    let blank = ledger::object(&synced.columns, &synced.defaults);
+    let base = entry.base.as_ref().or(made_twice(entry).then_some(&blank)).and_then(Json::as_object);
     let back = result.iter().map(|(name, stands)| {
         let before = base.and_then(|base| base.get(name));
         let (ours, theirs) = (local.get(name), remote.get(name));
@@ -364,6 +365,11 @@ fn loser(entry: &ConflictEntry) -> Option<Json> {
         (name.clone(), value.unwrap_or(stands).clone())
     });
     Some(Json::Object(back.collect::<BTreeMap<_, _>>().into_iter().collect()))
+}
+
+/// A row that both sides made: each began with the columns' defaults.
+fn made_twice(entry: &ConflictEntry) -> bool {
+    entry.kind == ConflictKind::InsertInsert.word()
 }
 
 fn missing(id: i64) -> Fault {

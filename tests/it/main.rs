@@ -11,6 +11,7 @@ mod http;
 mod hub;
 mod ipc;
 mod kills;
+mod matrix;
 mod migrate;
 mod old_sqlite;
 mod person;
