@@ -253,7 +253,7 @@ waits = false
     assert_eq!((lines[0], lines[1]), ("✓ votes add up", "✗ the hub has the last word on a status"), "{told:?}");
     assert!(lines[2].ends_with("homing.cases.toml:11"), "{told:?}");
     assert_eq!(lines[3], "    status: expected \"done\", found \"dropped\"");
-    assert_eq!(lines[4], "    the rule says: field_level: both sides changed status; server_wins decides.");
+    assert_eq!(lines[4], "    the rule says: Both sides changed status; server_wins decides.");
     assert_eq!(lines[6], "2 passed, 1 failed");
     std::fs::write(device.home().join("homing.cases.toml"), cases.replace("expected = 'local'", "expected = 'remote'"))
         .unwrap();

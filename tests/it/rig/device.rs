@@ -99,6 +99,11 @@ impl Device {
         self.env.push((format!("HOMING__{key}"), value.to_owned()));
     }
 
+    /// A variable of the agent's that is not of its config.
+    pub fn variable(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
     pub fn sign_in(&self, token: &str) {
         std::fs::write(&self.token_file, token).unwrap();
     }
