@@ -24,9 +24,10 @@ impl Store {
     pub fn resolve(&mut self, id: i64, decision: &Decision, now: i64) -> Result<ConflictEntry> {
         self.decide(id, |writer, entry| {
             if let Some(by) = &entry.settled_by {
+                let stands = writer.place(&entry, true)?.stands(&entry);
                 return Err(refusal(
                     ReasonCode::ConflictSettled,
-                    format!("conflict {id} was settled by a {by} already; nothing was changed"),
+                    format!("conflict {id} was settled by a {by} already, and now {stands}; nothing was changed"),
                     format!("`homing conflicts undo {id}` takes it back"),
                 ));
             }
@@ -320,6 +321,16 @@ impl Place<'_> {
         }
     }
 
+    /// The row as it is now, where the two sides differed, in words.
+    fn stands(&self, entry: &ConflictEntry) -> String {
+        let Some(now) = &self.now else { return "the row is deleted".to_owned() };
+        let side = |side: &Option<Json>, name: &str| side.as_ref().and_then(|side| side.get(name)).cloned();
+        let differs = |name: &str| side(&entry.local, name) != side(&entry.remote, name);
+        let columns = self.synced.columns.iter().zip(now).filter(|(name, _)| differs(name));
+        let told: Vec<String> = columns.map(|(name, value)| format!("{name} is {}", shown(value))).collect();
+        if told.is_empty() { "both sides are equal".to_owned() } else { told.join(", ") }
+    }
+
     /// How the row differs from what stood after the conflict, in words.
     fn news(&self, stood: &Option<Row>) -> String {
         match (&self.now, stood) {
@@ -327,15 +338,21 @@ impl Place<'_> {
             (Some(_), None) => "it is there again".to_owned(),
             (Some(now), Some(stood)) => {
                 let differs = (0..now.len()).filter(|at| now[*at] != stood[*at]);
-                let told: Vec<String> = differs
-                    .map(|at| {
-                        let value = serde_json::to_string(&now[at]).expect("BUG: a value is JSON");
-                        format!("{} is now {value}", self.synced.columns[at])
-                    })
-                    .collect();
+                let told: Vec<String> =
+                    differs.map(|at| format!("{} is now {}", self.synced.columns[at], shown(&now[at]))).collect();
                 told.join(", ")
             }
         }
+    }
+}
+
+/// A value as JSON, cut where it is long: the row itself has the rest.
+fn shown(value: &Value) -> String {
+    const LETTERS_MAX: usize = 60;
+    let text = serde_json::to_string(value).expect("BUG: a value is JSON");
+    match text.char_indices().nth(LETTERS_MAX) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
     }
 }
 
