@@ -164,6 +164,12 @@ impl Performer {
         self.remembered = self.world.memory.load()?;
         match incarnation::compare(&self.known, self.remembered.as_ref()) {
             Judgement::Same => {}
+            Judgement::First => {
+                let incarnation = Incarnation((self.world.fresh_name)());
+                self.store_mut().incarnate(&incarnation)?;
+                self.known = Known { incarnation, batch: 0 };
+                self.remember()?;
+            }
             Judgement::New => self.reincarnate(None)?,
             Judgement::Stranger => {
                 self.reincarnate(Some(
