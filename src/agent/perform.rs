@@ -49,6 +49,8 @@ pub struct Tally {
     pub set_aside: u64,
     /// Milliseconds the last answer took.
     pub latency: Option<u64>,
+    /// How far this device's clock is ahead of the remote's, milliseconds.
+    pub skew: Option<i64>,
 }
 
 /// The world a performer lives in.
@@ -196,6 +198,9 @@ impl Performer {
         };
         self.measure(greeted.time);
         self.remark_refusals(&greeted);
+        if let Some(rules) = &mut self.rules {
+            rules.role.clone_from(&greeted.role);
+        }
         let store = self.store.as_mut().expect("BUG: greeting comes after beginning");
         if identity.epoch.is_empty() {
             store.note("epoch", &greeted.epoch)?;
@@ -516,6 +521,7 @@ impl Performer {
     /// Takes the remote's clock as the one that stamps are read on.
     fn measure(&mut self, remote_time: i64) {
         self.offset = remote_time - self.world.clock.millis();
+        self.tally.skew = Some(-self.offset);
         match self.offset.abs() > 60_000 {
             true => {
                 let seconds = self.offset.abs() / 1000;

@@ -246,6 +246,7 @@ impl Worker {
             face.notes = notes;
             face.progress = None;
             face.latency = tally.latency.or(face.latency);
+            face.skew = tally.skew.or(face.skew);
             if reason.is_none() {
                 face.last_sync_at = Some(now);
             }

@@ -86,6 +86,11 @@ pub fn examine_standing(status: &Status, report: &mut Report) {
 }
 
 fn notes(replica: &ReplicaStatus, report: &mut Report) {
+    let told = replica.notes.iter().any(|note| note.contains("clock"));
+    if let (Some(skew), false) = (replica.link.skew_ms, told) {
+        let evidence = format!("this device's clock and the remote's are {} ms apart", skew.abs());
+        report.well("clock_offset", Some(&replica.name), evidence);
+    }
     for note in replica.notes.iter().filter(|note| note.contains("clock")) {
         let mend = "set the clocks of both: `timedatectl set-ntp true`";
         report.warning("clock_offset", Some(&replica.name), note.clone(), mend);
