@@ -7,6 +7,7 @@ use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -95,6 +96,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         Signals::take().map_err(|error| system(format!("signals cannot be taken: {error}")))?
     };
     let crew = Arc::new(Crew::new(device.clone(), state_dir, runtime.handle().clone()));
+    crew.history_age_max.store(options.config.history_age_max, Ordering::Relaxed);
     crew.bring_in_line(&options.config.replicas).map_err(|fault| StartError {
         text: fault.reason.text,
         next: fault.reason.next,
@@ -149,6 +151,7 @@ fn reload(crew: &Crew, options: &Options) {
     supervisor::reloading();
     let changed = (options.reread)().and_then(|config| {
         tell_what_needs_a_restart(&options.config, &config);
+        crew.history_age_max.store(config.history_age_max, Ordering::Relaxed);
         crew.bring_in_line(&config.replicas).map_err(|fault| fault.reason.text)
     });
     match changed {

@@ -144,6 +144,7 @@ const TOP: &[Key] = &[
         "\"/var/lib/homing\"",
         "Where the agent keeps its identity and notes. Default: by platform, see below.",
     ),
+    key("history_age_max", duration(60_000), "\"30d\"", "\"7d\"", "How long past cycles stay in `homing history`."),
 ];
 
 const REPLICA: &[Key] = &[

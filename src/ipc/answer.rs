@@ -14,7 +14,7 @@ use crate::model::status::{ConflictEntry, HistoryEntry, QueueEntry, State, Table
 
 pub const API: u32 = 1;
 /// Grows by one with each addition.
-pub const API_MINOR: u32 = 1;
+pub const API_MINOR: u32 = 2;
 
 pub const STATUS: &str = "homing.status/1";
 pub const QUEUE: &str = "homing.queue/1";
@@ -170,6 +170,15 @@ pub struct ReplicaMetrics {
     pub bytes_down: u64,
     /// Spent in cycles.
     pub milliseconds: u64,
+    /// Changes the remote refused, by its code.
+    #[serde(default)]
+    pub refused: BTreeMap<String, u64>,
+    /// Conflicts found, by what came of them.
+    #[serde(default)]
+    pub resolved: BTreeMap<String, u64>,
+    /// Changes that waited when a cycle last ended, by table.
+    #[serde(default)]
+    pub queued: BTreeMap<String, u64>,
     pub pending: u64,
     pub set_aside: u64,
     /// Conflicts that wait for a person.

@@ -2,6 +2,8 @@
 //!
 //! State is computed from facts each time it is asked for, never stored beside them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -86,6 +88,26 @@ pub struct Cycle {
     pub milliseconds: u64,
 }
 
+/// What its history says of a cycle beside that. An entry of an older version lacks it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Detail {
+    /// Choosing, sending and settling.
+    pub push_milliseconds: u64,
+    /// Waiting for pages.
+    pub pull_milliseconds: u64,
+    pub apply_milliseconds: u64,
+    /// How long ago, when it began, everything was last in step; null when it never was.
+    pub checkpoint_age_seconds: Option<u64>,
+    /// Changes that still wait when it ended, by table.
+    pub queued: BTreeMap<String, u64>,
+    /// Changes that the remote refused, by its code.
+    pub refused: BTreeMap<String, u64>,
+    /// Conflicts found, by what came of them: `local`, `remote`, `merged`, or `open`
+    /// where a person is to settle it.
+    pub resolved: BTreeMap<String, u64>,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// "sending" or "receiving".
@@ -157,6 +179,18 @@ pub struct ConflictEntry {
     pub note: String,
 }
 
+impl ConflictEntry {
+    /// What came of it, in a word: which side stands, `merged`, or `open` while it waits.
+    pub fn outcome(&self) -> &'static str {
+        match &self.result {
+            _ if self.settled_by.is_none() => "open",
+            result if *result == self.local => "local",
+            result if *result == self.remote => "remote",
+            _ => "merged",
+        }
+    }
+}
+
 /// One past cycle in `homing.history/1`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HistoryEntry {
@@ -167,6 +201,8 @@ pub struct HistoryEntry {
     pub cause: String,
     #[serde(flatten)]
     pub cycle: Cycle,
+    #[serde(flatten)]
+    pub detail: Detail,
     /// Null when it went well.
     pub reason: Option<Reason>,
 }

@@ -6,6 +6,7 @@ mod clients;
 mod conflicts;
 mod doctor;
 mod floors;
+mod history;
 mod house;
 mod http;
 mod hub;
