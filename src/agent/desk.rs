@@ -5,6 +5,7 @@
 //! with the replica's worker.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -147,6 +148,12 @@ impl Service for Desk {
 
     fn events(&self) -> broadcast::Receiver<Arc<Event>> {
         self.board.events()
+    }
+
+    fn owner(&self, replica: &str) -> Option<u32> {
+        let at = self.find(replica).ok()?;
+        let database = self.board.faces()[at].replica.database.clone();
+        std::fs::metadata(database).ok().map(|file| file.uid())
     }
 
     fn snapshot(&self) -> Json {

@@ -138,6 +138,14 @@ const TOP: &[Key] = &[
         "Where the agent answers. Default: by platform, see below.",
     ),
     key(
+        "socket_access",
+        Kind::Word(&["owner", "group", "all"], &[]),
+        "\"owner\"",
+        "\"group\"",
+        "Who may ask the agent beside its own user and root, see [the socket](ipc.md#who-may-ask).",
+    ),
+    key("socket_group", Kind::Text, "", "\"staff\"", "With `group`: which one. Default: the agent's own."),
+    key(
         "state_dir",
         Kind::Path,
         "",

@@ -42,6 +42,9 @@ pub struct Config {
     pub file: Option<PathBuf>,
     pub device: Option<String>,
     pub socket: Option<PathBuf>,
+    /// `owner`, `group` or `all`.
+    pub socket_access: String,
+    pub socket_group: Option<String>,
     pub state_dir: Option<PathBuf>,
     /// How long past cycles stay in the history.
     pub history_age_max: Millis,
@@ -94,6 +97,8 @@ fn parse_tree(mut tree: Table, origin: Option<&Path>, env: &[(String, String)]) 
         file: origin.map(Path::to_owned),
         device: top.text("device"),
         socket: replica::read_path(&top, "socket", &folders),
+        socket_access: top.text("socket_access").unwrap_or_else(|| "owner".to_owned()),
+        socket_group: top.text("socket_group"),
         state_dir: replica::read_path(&top, "state_dir", &folders),
         history_age_max: top.millis("history_age_max").unwrap_or(30 * DAY),
         replicas: sections.iter().map(|(name, section)| replica::read(name, section, &folders)).collect(),

@@ -4,12 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::Reason;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     InStep,
@@ -40,7 +41,7 @@ impl State {
 }
 
 /// One replica in `homing.status/1`. Times are milliseconds since 1970.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplicaStatus {
     pub name: String,
     pub database: String,
@@ -70,7 +71,7 @@ pub struct ReplicaStatus {
     pub lasting: bool,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Link {
     pub latency_ms: Option<u64>,
     /// Failed cycles in a row.
@@ -78,7 +79,7 @@ pub struct Link {
 }
 
 /// What one cycle did.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Cycle {
     pub pushed: u64,
     pub pulled: u64,
@@ -89,7 +90,7 @@ pub struct Cycle {
 }
 
 /// What its history says of a cycle beside that. An entry of an older version lacks it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Detail {
     /// Choosing, sending and settling.
@@ -108,7 +109,7 @@ pub struct Detail {
     pub resolved: BTreeMap<String, u64>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     /// "sending" or "receiving".
     pub what: String,
@@ -117,7 +118,7 @@ pub struct Progress {
 }
 
 /// `homing.status/1`, whole.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     pub schema: String,
     pub version: String,
@@ -125,7 +126,8 @@ pub struct Status {
 }
 
 /// One change in `homing.queue/1`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Change")]
 pub struct QueueEntry {
     pub replica: String,
     pub table: String,
@@ -147,7 +149,8 @@ pub struct QueueEntry {
 
 /// One conflict in `homing.conflicts/1`. Sides are objects by column, or null where
 /// the row is not there.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Conflict")]
 pub struct ConflictEntry {
     pub id: i64,
     pub replica: String,
@@ -155,9 +158,13 @@ pub struct ConflictEntry {
     pub key: String,
     pub kind: String,
     pub strategy: String,
+    #[schemars(with = "Option<BTreeMap<String, Json>>")]
     pub base: Option<Json>,
+    #[schemars(with = "Option<BTreeMap<String, Json>>")]
     pub local: Option<Json>,
+    #[schemars(with = "Option<BTreeMap<String, Json>>")]
     pub remote: Option<Json>,
+    #[schemars(with = "Option<BTreeMap<String, Json>>")]
     pub result: Option<Json>,
     /// `rule`, `person`, or null while it waits.
     pub settled_by: Option<String>,
@@ -192,7 +199,7 @@ impl ConflictEntry {
 }
 
 /// One past cycle in `homing.history/1`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryEntry {
     pub replica: String,
     /// When it began.
@@ -208,7 +215,7 @@ pub struct HistoryEntry {
 }
 
 /// One table of `homing.verify/1`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TableCheck {
     pub table: String,
     pub rows_here: u64,
@@ -219,7 +226,7 @@ pub struct TableCheck {
 }
 
 /// `homing.explain/1`: the life of one row, oldest first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     pub schema: String,
     pub replica: String,
@@ -230,7 +237,7 @@ pub struct Explanation {
     pub lines: Vec<ExplanationLine>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExplanationLine {
     pub at: Option<i64>,
     /// A short word: `here`, `outbox`, `base`, `sent`, `conflict`, `set_aside`, `parked`, `hub`.
@@ -239,7 +246,8 @@ pub struct ExplanationLine {
 }
 
 /// `homing.plan/1`: what the next cycle would send.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Plan")]
 pub struct PlanReport {
     pub schema: String,
     pub replica: String,
@@ -250,13 +258,13 @@ pub struct PlanReport {
     pub more: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanBatch {
     pub bytes: u64,
     pub changes: Vec<PlanChange>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanChange {
     pub table: String,
     pub key: String,
