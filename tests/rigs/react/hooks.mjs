@@ -8,6 +8,9 @@ import { Homing, keyOf } from "homing-client";
 import * as hooks from "homing-client/react";
 
 globalThis.IS_REACT_ACT_ENVIRONMENT = true;
+// The agent's events come when they come, and not within `act`.
+const { error } = console;
+console.error = (text, ...rest) => String(text).includes("not wrapped in act") || error(text, ...rest);
 const [homing, other] = [new Homing(), new Homing({ path: process.env.OTHER_SOCKET })];
 const sql = (database, text) => execFileSync("sqlite3", ["-cmd", ".timeout 5000", database, text]);
 const seen = {};
