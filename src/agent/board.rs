@@ -16,8 +16,8 @@ use crate::model::status::{Cycle, HistoryEntry, Link, Progress, ReplicaStatus, S
 use crate::model::{Reason, ReasonCode};
 use crate::store::report::Counts;
 
-/// Past cycles kept a replica.
-const HISTORY_MAX: usize = 500;
+/// Past cycles at hand, a replica; older ones are in its archive.
+pub const HISTORY_MAX: usize = 500;
 /// Events a slow reader may be behind before it is told that it missed some.
 const EVENTS_MAX: usize = 1_024;
 
@@ -27,10 +27,16 @@ pub struct Totals {
     pub cycle: Cycle,
     /// Cycles that did not go well.
     pub failed: BTreeMap<ReasonCode, u64>,
+    /// Changes refused by the remote's code; conflicts by what came of them.
+    pub refused: BTreeMap<String, u64>,
+    pub resolved: BTreeMap<String, u64>,
+    /// What waits by table, when a cycle last ended.
+    pub queued: BTreeMap<String, u64>,
 }
 
 impl Totals {
-    pub fn add(&mut self, cycle: &Cycle, failed: Option<ReasonCode>) {
+    pub fn add(&mut self, entry: &HistoryEntry) {
+        let HistoryEntry { cycle, detail, .. } = entry;
         let total = &mut self.cycle;
         total.pushed += cycle.pushed;
         total.pulled += cycle.pulled;
@@ -38,9 +44,15 @@ impl Totals {
         total.bytes_up += cycle.bytes_up;
         total.bytes_down += cycle.bytes_down;
         total.milliseconds += cycle.milliseconds;
-        if let Some(code) = failed {
-            *self.failed.entry(code).or_default() += 1;
+        if let Some(reason) = &entry.reason {
+            *self.failed.entry(reason.code).or_default() += 1;
         }
+        for (sums, counts) in [(&mut self.refused, &detail.refused), (&mut self.resolved, &detail.resolved)] {
+            for (word, count) in counts {
+                *sums.entry(word.clone()).or_default() += count;
+            }
+        }
+        self.queued = detail.queued.clone();
     }
 }
 

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use super::board::{Board, Face};
-use super::clock::SystemClock;
+use super::archive::{self, Archive};
+use super::board::{Board, Face, HISTORY_MAX};
+use super::clock::{Clock, SystemClock};
 use super::memory::FileMemory;
 use super::perform::{self, Performer, World};
 use super::worker::{Order, Worker};
@@ -32,6 +33,8 @@ pub struct Crew {
     pub board: Arc<Board>,
     pub device: String,
     pub state_dir: PathBuf,
+    /// How long past cycles stay in the history, milliseconds.
+    pub history_age_max: AtomicI64,
     pub runtime: tokio::runtime::Handle,
     /// By place on the board; `None` where the config has no such replica any more.
     members: Mutex<Vec<Option<Member>>>,
@@ -57,7 +60,8 @@ pub struct Changes {
 impl Crew {
     pub fn new(device: String, state_dir: PathBuf, runtime: tokio::runtime::Handle) -> Crew {
         let board = Arc::new(Board::new(Vec::new()));
-        Crew { board, device, state_dir, runtime, members: Mutex::default() }
+        let history_age_max = AtomicI64::new(i64::MAX);
+        Crew { board, device, state_dir, history_age_max, runtime, members: Mutex::default() }
     }
 
     /// Brings the crew in line with the config. What is wrong with one replica's settings
@@ -189,12 +193,28 @@ impl Crew {
         Ok(Ready { replica: replica.clone(), session, performer, end })
     }
 
+    /// Opens the replica's history, and puts what an agent before this one did on the board.
+    fn recall(&self, at: usize, replica: &str) -> Archive {
+        let age_max = self.history_age_max.load(Ordering::Relaxed);
+        let archive = Archive::open(&self.state_dir, replica, age_max, SystemClock.millis());
+        let mut faces = self.board.faces();
+        let face = &mut faces[at];
+        if face.history.is_empty() {
+            face.history = archive::read(&self.state_dir, replica, HISTORY_MAX).into();
+            let well = face.history.iter().find(|entry| entry.reason.is_none());
+            face.last_sync_at = well.map(|entry| entry.at + entry.cycle.milliseconds as i64);
+        }
+        archive
+    }
+
     fn hire(&self, ready: Ready) -> Result<(), Fault> {
         let Ready { replica, session, performer, end } = ready;
         let at = self.board.enter(Face::new(replica.clone(), session.view(0)));
+        let archive = self.recall(at, &replica.name);
         let (post, orders) = mpsc::channel();
         let pulse = Arc::new(Pulse::default());
         let worker = Worker {
+            archive,
             at,
             device: self.device.clone(),
             state_dir: self.state_dir.clone(),

@@ -5,6 +5,7 @@
 //! with the replica's worker.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use tokio::sync::{broadcast, oneshot};
 
-use super::board::Board;
+use super::archive;
+use super::board::{Board, HISTORY_MAX};
 use super::clock::{Clock, SystemClock};
 use super::crew::Crew;
 use super::inquire::Inquiry;
@@ -25,7 +27,7 @@ use crate::ipc::answer::*;
 use crate::ipc::service::{CallError, Event, Peer, Service};
 use crate::model::conflict::{Decision, Side};
 use crate::model::settings::Replica;
-use crate::model::status::{ConflictEntry, State};
+use crate::model::status::{ConflictEntry, HistoryEntry, State};
 use crate::model::{Fault, FaultKind, Reason, ReasonCode};
 use crate::store::Store;
 use crate::store::report::Counts;
@@ -124,14 +126,7 @@ impl Service for Desk {
             }
             Request::HistoryList(asked) => {
                 let limit = asked.limit.unwrap_or(100) as usize;
-                let wanted = asked.replica.map(|name| self.find(&name)).transpose()?;
-                let faces = self.board.faces();
-                let listed = faces.iter().enumerate().filter(|(_, face)| !face.gone);
-                let chosen = listed.filter(|(at, _)| wanted.is_none_or(|wanted| wanted == *at));
-                let mut cycles: Vec<_> = chosen.flat_map(|(_, face)| face.history.iter().cloned()).collect();
-                cycles.sort_by_key(|cycle| std::cmp::Reverse(cycle.at));
-                cycles.truncate(limit);
-                show(&History { schema: HISTORY.to_owned(), cycles })
+                self.history(asked.replica, limit).await
             }
             Request::VerifyRun(asked) => {
                 let at = self.find(&asked.replica)?;
@@ -153,6 +148,12 @@ impl Service for Desk {
 
     fn events(&self) -> broadcast::Receiver<Arc<Event>> {
         self.board.events()
+    }
+
+    fn owner(&self, replica: &str) -> Option<u32> {
+        let at = self.find(replica).ok()?;
+        let database = self.board.faces()[at].replica.database.clone();
+        std::fs::metadata(database).ok().map(|file| file.uid())
     }
 
     fn snapshot(&self) -> Json {
@@ -242,6 +243,25 @@ impl Desk {
         self.board.tell(Topic::Conflict, now, entry.clone());
         self.crew.send(at, Order::Event(Happening::Wake(Wake::Command)));
         Ok(entry)
+    }
+
+    async fn history(&self, replica: Option<String>, limit: usize) -> Answer {
+        let chosen = self.chosen(replica.as_deref())?;
+        let mut cycles: Vec<HistoryEntry> = match limit > HISTORY_MAX {
+            false => {
+                let faces = self.board.faces();
+                chosen.iter().flat_map(|at| faces[*at].history.iter().take(limit).cloned()).collect()
+            }
+            true => {
+                let names: Vec<String> = chosen.iter().map(|at| self.board.faces()[*at].replica.name.clone()).collect();
+                let state_dir = self.crew.state_dir.clone();
+                let reading = move || names.iter().flat_map(|name| archive::read(&state_dir, name, limit)).collect();
+                tokio::task::spawn_blocking(reading).await.unwrap_or_default()
+            }
+        };
+        cycles.sort_by_key(|cycle| std::cmp::Reverse(cycle.at));
+        cycles.truncate(limit);
+        show(&History { schema: HISTORY.to_owned(), cycles })
     }
 
     /// Counts what is unsent afresh, so that a write of a moment ago shows.
@@ -461,6 +481,9 @@ impl Desk {
                 bytes_up: totals.cycle.bytes_up,
                 bytes_down: totals.cycle.bytes_down,
                 milliseconds: totals.cycle.milliseconds,
+                refused: totals.refused.clone(),
+                resolved: totals.resolved.clone(),
+                queued: totals.queued.clone(),
                 pending: status.pending,
                 set_aside: status.set_aside,
                 open_conflicts: status.conflicts,

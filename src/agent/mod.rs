@@ -4,7 +4,8 @@
 //! live hints) only leaves a wake there. The simulator runs `perform` too, on virtual
 //! time. Nothing here decides what to send, when, or who wins.
 
-pub mod board;
+pub mod archive;
+mod board;
 pub mod clock;
 pub mod crew;
 pub mod desk;

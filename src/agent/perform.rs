@@ -15,7 +15,7 @@ use crate::engine::plan::{self, Candidate, Limits, Plan};
 use crate::engine::session::{Report, Step};
 use crate::model::settings::Replica;
 use crate::model::status::{Cycle, Progress};
-use crate::model::{Fault, FaultKind, Incarnation, Key, ReasonCode};
+use crate::model::{Fault, FaultKind, Incarnation, Key, Outcome, ReasonCode};
 use crate::remote::{Answer, Ask, Batch, Greeted, Greeting, Remote, RemoteError};
 use crate::store::apply::Incoming;
 use crate::store::attach::Attached;
@@ -47,6 +47,10 @@ pub struct Tally {
     pub counts: Counts,
     pub progress: Option<Progress>,
     pub set_aside: u64,
+    /// Changes the remote refused, by its code.
+    pub refused: BTreeMap<String, u64>,
+    /// Changes that still wait, by table.
+    pub queued: BTreeMap<String, u64>,
     /// Milliseconds the last answer took.
     pub latency: Option<u64>,
     /// How far this device's clock is ahead of the remote's, milliseconds.
@@ -306,6 +310,11 @@ impl Performer {
         match self.remote.push(&flight.body, &changes) {
             Ok(answer) => {
                 self.tally.latency = u64::try_from(self.world.clock.millis() - start).ok();
+                for outcome in &answer.outcomes {
+                    if let Outcome::Refused { code, .. } = outcome {
+                        *self.tally.refused.entry(code.word().to_owned()).or_default() += 1;
+                    }
+                }
                 self.answer = Some(answer);
                 self.settling = Settling::default();
                 self.count_traffic();
@@ -462,6 +471,7 @@ impl Performer {
             }
             store.trim_ledger(now)?;
             self.tally.counts = store.counts()?;
+            self.tally.queued = store.queued_by_table()?;
             store.next_try_in(now)
         })();
         store.close();

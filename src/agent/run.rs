@@ -7,6 +7,7 @@ use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -19,7 +20,7 @@ use super::memory;
 use super::network::Network;
 use super::supervisor;
 use crate::config::{Config, paths};
-use crate::ipc;
+use crate::ipc::{self, Audience, Role};
 
 /// How long a stop may take before the process ends anyway.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -80,28 +81,30 @@ pub fn run(options: Options) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(|error| system(format!("no threads could be started: {error}")))?;
+    let (audience, guests) = shared_with(&options.config);
+    let limits = ipc::Limits { guests, ..ipc::Limits::default() };
     let (stop, stopped) = watch::channel(false);
-    let listener = {
-        let _inside = runtime.enter();
-        ipc::socket::inherited().unwrap_or_else(|| ipc::bind(&socket)).map_err(|error| StartError {
-            text: error.text,
-            next: error.next,
-            kind: StartErrorKind::System,
-        })?
-    };
+    let listener =
+        {
+            let _inside = runtime.enter();
+            ipc::socket::inherited()
+                .unwrap_or_else(|| ipc::bind_for(&socket, &audience))
+                .map_err(|error| StartError { text: error.text, next: error.next, kind: StartErrorKind::System })?
+        };
     // Before anybody may send one: untaken, a hangup ends the process.
     let signals = {
         let _inside = runtime.enter();
         Signals::take().map_err(|error| system(format!("signals cannot be taken: {error}")))?
     };
     let crew = Arc::new(Crew::new(device.clone(), state_dir, runtime.handle().clone()));
+    crew.history_age_max.store(options.config.history_age_max, Ordering::Relaxed);
     crew.bring_in_line(&options.config.replicas).map_err(|fault| StartError {
         text: fault.reason.text,
         next: fault.reason.next,
         kind: StartErrorKind::Config,
     })?;
     let desk = Desk { board: crew.board.clone(), crew: crew.clone() };
-    let served = runtime.spawn(ipc::serve(listener, Arc::new(desk), ipc::Limits::default(), stopped));
+    let served = runtime.spawn(ipc::serve(listener, Arc::new(desk), limits, stopped));
     let network = Network::watch(crew.posts());
     tracing::info!(device, socket = %socket.display(), replicas = crew.size(), "ready");
     supervisor::ready(&standing(&crew));
@@ -149,6 +152,7 @@ fn reload(crew: &Crew, options: &Options) {
     supervisor::reloading();
     let changed = (options.reread)().and_then(|config| {
         tell_what_needs_a_restart(&options.config, &config);
+        crew.history_age_max.store(config.history_age_max, Ordering::Relaxed);
         crew.bring_in_line(&config.replicas).map_err(|fault| fault.reason.text)
     });
     match changed {
@@ -169,6 +173,8 @@ fn tell_what_needs_a_restart(was: &Config, is: &Config) {
         ("device", was.device != is.device),
         ("socket", was.socket != is.socket),
         ("state_dir", was.state_dir != is.state_dir),
+        ("socket_access", was.socket_access != is.socket_access),
+        ("socket_group", was.socket_group != is.socket_group),
     ];
     for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
         tracing::warn!("`{key}` takes a restart of the agent; until then it stays as it was");
@@ -199,6 +205,15 @@ async fn ended(mut terminate: Signal, mut interrupt: Signal) -> &'static str {
     tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+/// Whom the socket lets in, and what they may do.
+fn shared_with(config: &Config) -> (Audience, Option<Role>) {
+    match config.socket_access.as_str() {
+        "group" => (Audience::Group(config.socket_group.clone()), Some(Role::Reader)),
+        "all" => (Audience::All, Some(Role::Owner)),
+        _ => (Audience::Owner, None),
     }
 }
 

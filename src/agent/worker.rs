@@ -4,6 +4,7 @@
 //! Between two steps of a cycle waiting orders are taken in, so that a pause, a stop or
 //! a wake never waits for a whole cycle.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::archive::Archive;
 use super::board::Board;
 use super::clock::{Clock, SystemClock};
 use super::crew::Pulse;
@@ -21,7 +23,7 @@ use super::watch::{Print, TICK_MAX, Watcher};
 use crate::engine::session::{Action, Event, LASTING, Session, Step, Wake};
 use crate::ipc::Topic;
 use crate::model::settings::Replica;
-use crate::model::status::{Cycle, HistoryEntry};
+use crate::model::status::{Cycle, Detail, HistoryEntry};
 use crate::model::{Fault, ReasonCode};
 use crate::remote::{Hint, Listening};
 use crate::store::Store;
@@ -51,6 +53,7 @@ pub struct Worker {
     pub state_dir: PathBuf,
     pub session: Session,
     pub performer: Performer,
+    pub archive: Archive,
     pub board: Arc<Board>,
     pub orders: Receiver<Order>,
     /// A way to itself, for the watcher and the live channel.
@@ -76,6 +79,8 @@ struct Desk {
     /// What failed last, and how many times in a row.
     trouble: Option<(ReasonCode, u32)>,
     cycle_start: Instant,
+    spent: Spent,
+    checkpoint_age_seconds: Option<u64>,
     stopping: bool,
 }
 
@@ -99,6 +104,8 @@ impl Worker {
             fault: None,
             trouble: None,
             cycle_start: Instant::now(),
+            spent: Spent::default(),
+            checkpoint_age_seconds: None,
             stopping: false,
         };
         let standing = Standing::load(&self.state_dir, &self.replica.name);
@@ -194,13 +201,20 @@ impl Worker {
         desk.cause = self.session.cause().unwrap_or(Wake::Command);
         desk.fault = None;
         desk.cycle_start = Instant::now();
-        self.board.change(self.at, desk.began_at, |face| face.begun += 1);
+        let before = self.board.change(self.at, desk.began_at, |face| {
+            face.begun += 1;
+            face.last_sync_at
+        });
+        desk.checkpoint_age_seconds = before.map(|at| (desk.began_at.saturating_sub(at).max(0) / 1000) as u64);
+        desk.spent = Spent::default();
     }
 
     fn step(&mut self, desk: &mut Desk, step: Step) {
         self.pulse.step_begins();
+        let began = Instant::now();
         let done = self.performer.perform(step);
         self.pulse.step_ends();
+        desk.spent.count(step, began.elapsed());
         match &done {
             Ok(_) => tracing::debug!(replica = %self.replica.name, ?step, "done"),
             Err(fault) => {
@@ -225,12 +239,25 @@ impl Worker {
         let tally = &mut self.performer.tally;
         tally.cycle.milliseconds = desk.cycle_start.elapsed().as_millis() as u64;
         let tally = tally.clone();
+        let resolved = match tally.cycle.conflicts {
+            0 => BTreeMap::new(),
+            count => self.resolved(count, desk.began_at),
+        };
         let reason = desk.fault.as_ref().map(|fault| fault.reason.clone());
         let entry = HistoryEntry {
             replica: self.replica.name.clone(),
             at: desk.began_at,
             cause: desk.cause.word().to_owned(),
             cycle: tally.cycle.clone(),
+            detail: Detail {
+                push_milliseconds: desk.spent.push.as_millis() as u64,
+                pull_milliseconds: desk.spent.pull.as_millis() as u64,
+                apply_milliseconds: desk.spent.apply.as_millis() as u64,
+                checkpoint_age_seconds: desk.checkpoint_age_seconds,
+                queued: tally.queued.clone(),
+                refused: tally.refused.clone(),
+                resolved,
+            },
             reason: reason.clone(),
         };
         let moved = tally.cycle.pushed + tally.cycle.pulled + tally.cycle.conflicts > 0;
@@ -241,7 +268,7 @@ impl Worker {
             // One that a detach broke off ended without coming here.
             face.ended = face.begun;
             face.outcome = reason.clone();
-            face.totals.add(&tally.cycle, reason.as_ref().map(|reason| reason.code));
+            face.totals.add(&entry);
             face.counts = counts;
             face.notes = notes;
             face.progress = None;
@@ -255,6 +282,7 @@ impl Worker {
             }
         });
         if moved || reason.is_some() || desk.cause == Wake::Command {
+            self.archive.add(&entry, now);
             self.board.remember(self.at, entry.clone());
             self.board.tell(Topic::Cycle, now, serde_json::to_value(&entry).expect("BUG: history is JSON"));
         }
@@ -299,6 +327,18 @@ impl Worker {
             }
             _ => tracing::debug!(replica, cycle = number, code = code.word(), tries, "{}", fault.reason.text),
         }
+    }
+
+    /// What came of the conflicts of a cycle that began at `since`.
+    fn resolved(&self, count: u64, since: i64) -> BTreeMap<String, u64> {
+        let mut outcomes = BTreeMap::new();
+        let Ok(store) = Store::look(&self.replica, &self.device) else { return outcomes };
+        let newest = store.conflicts(false, count as usize).unwrap_or_default();
+        for entry in newest.iter().filter(|entry| entry.at >= since) {
+            *outcomes.entry(entry.outcome().to_owned()).or_default() += 1;
+        }
+        store.close();
+        outcomes
     }
 
     fn tell_troubles(&self, now: i64, conflicts: u64, set_aside: u64) {
@@ -426,6 +466,25 @@ impl Worker {
                 face.progress = progress;
             }
         });
+    }
+}
+
+/// Where a cycle's time went.
+#[derive(Default)]
+struct Spent {
+    push: Duration,
+    pull: Duration,
+    apply: Duration,
+}
+
+impl Spent {
+    fn count(&mut self, step: Step, time: Duration) {
+        match step {
+            Step::Stage | Step::Send | Step::Settle => self.push += time,
+            Step::Fetch => self.pull += time,
+            Step::Apply => self.apply += time,
+            Step::Begin | Step::Greet | Step::Audit | Step::End => {}
+        }
     }
 }
 

@@ -44,6 +44,7 @@ pub const EXAMPLES: &[(&str, &[&str])] = &[
     ("explain", &["homing explain notes tasks 7"]),
     ("plan", &["homing plan notes"]),
     ("verify", &["homing verify notes", "homing verify notes --repair"]),
+    ("top", &["homing top", "homing top --once"]),
     ("metrics", &["homing metrics > /var/lib/node_exporter/homing.prom"]),
     ("doctor", &["homing doctor", "homing doctor --all --offline"]),
     ("service", &["homing service install"]),

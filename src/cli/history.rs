@@ -74,13 +74,20 @@ fn chart(history: &History, paint: &Paint, width: usize) -> String {
 mod tests {
     use super::*;
     use crate::ipc::answer;
-    use crate::model::status::{Cycle, HistoryEntry};
+    use crate::model::status::{Cycle, Detail, HistoryEntry};
 
     #[test]
     fn more_than_a_few_cycles_have_a_chart_oldest_first() {
         let entry = |pushed| {
             let cycle = Cycle { pushed, ..Cycle::default() };
-            HistoryEntry { replica: "notes".into(), at: 0, cause: "write".into(), cycle, reason: None }
+            HistoryEntry {
+                replica: "notes".into(),
+                at: 0,
+                cause: "write".into(),
+                cycle,
+                detail: Detail::default(),
+                reason: None,
+            }
         };
         let history = |counts: &[u64]| {
             let cycles = counts.iter().rev().map(|count| entry(*count)).collect();
@@ -96,7 +103,14 @@ mod tests {
     fn cycles_are_a_table() {
         let cycle =
             Cycle { pushed: 1200, pulled: 3, conflicts: 0, bytes_up: 34_000, bytes_down: 900, milliseconds: 240 };
-        let entry = HistoryEntry { replica: "notes".into(), at: 0, cause: "timer".into(), cycle, reason: None };
+        let entry = HistoryEntry {
+            replica: "notes".into(),
+            at: 0,
+            cause: "timer".into(),
+            cycle,
+            detail: Detail::default(),
+            reason: None,
+        };
         let history = History { schema: answer::HISTORY.into(), cycles: vec![entry] };
         assert_eq!(
             render(&history, &Paint::plain(), usize::MAX, 12_000),

@@ -10,6 +10,8 @@
 //!
 //! No value of a row, no key and no path is among them.
 
+use std::collections::BTreeMap;
+
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
@@ -64,6 +66,16 @@ const FAMILIES: &[(&str, &str, &str, Reading)] = &[
     }),
 ];
 
+type Counts = fn(&ReplicaMetrics) -> &BTreeMap<String, u64>;
+
+/// The same for what is counted by a word, and the label that the word is.
+const COUNTED: &[(&str, &str, &str, &str, Counts)] = &[
+    ("homing_cycle_failures_total", "counter", "Cycles that did not go well, by reason.", "reason", |it| &it.failed),
+    ("homing_refusals_total", "counter", "Changes that the remote refused, by its code.", "code", |it| &it.refused),
+    ("homing_conflict_outcomes_total", "counter", "Conflicts, by what came of them.", "outcome", |it| &it.resolved),
+    ("homing_queued_changes", "gauge", "Changes that waited when a cycle ended, by table.", "table", |it| &it.queued),
+];
+
 fn render(metrics: &Metrics) -> String {
     let mut out = String::new();
     let mut family = |name: &str, kind: &str, help: &str, lines: Vec<String>| {
@@ -77,14 +89,15 @@ fn render(metrics: &Metrics) -> String {
         let line = |it: &ReplicaMetrics| Some(format!("{name}{{replica={}}} {}\n", quoted(&it.replica), reading(it)?));
         family(name, kind, help, metrics.replicas.iter().filter_map(line).collect());
     }
-    let name = "homing_cycle_failures_total";
-    let failures = metrics.replicas.iter().flat_map(|it| {
-        let line = |(reason, count): (&String, &u64)| {
-            format!("{name}{{replica={},reason={}}} {count}\n", quoted(&it.replica), quoted(reason))
-        };
-        it.failed.iter().map(line).collect::<Vec<_>>()
-    });
-    family(name, "counter", "Cycles that did not go well, by reason.", failures.collect());
+    for (name, kind, help, label, counts) in COUNTED {
+        let lines = metrics.replicas.iter().flat_map(|it| {
+            let line = |(word, count): (&String, &u64)| {
+                format!("{name}{{replica={},{label}={}}} {count}\n", quoted(&it.replica), quoted(word))
+            };
+            counts(it).iter().map(line).collect::<Vec<_>>()
+        });
+        family(name, kind, help, lines.collect());
+    }
     let name = "homing_replica_state";
     let states = metrics.replicas.iter().flat_map(|it| {
         STATES.iter().map(|state| {
@@ -111,7 +124,7 @@ mod tests {
                 "replica": "a\"b", "state": "offline", "cycles": 7, "failed": {"offline_hub_down": 2}, "pushed": 3,
                 "pulled": 0, "conflicts": 0, "bytes_up": 10, "bytes_down": 0, "milliseconds": 1500, "pending": 1,
                 "set_aside": 0, "open_conflicts": 0, "parked": 0, "oldest_pending_seconds": 5,
-                "last_sync_at": null, "latency_ms": null,
+                "last_sync_at": null, "latency_ms": null, "refused": {"constraint": 4}, "queued": {"tasks": 1},
             }],
         }))
         .unwrap();
@@ -122,6 +135,8 @@ mod tests {
             "homing_cycles_total{replica=\"a\\\"b\"} 7",
             "homing_cycle_seconds_total{replica=\"a\\\"b\"} 1.5",
             "homing_cycle_failures_total{replica=\"a\\\"b\",reason=\"offline_hub_down\"} 2",
+            "homing_refusals_total{replica=\"a\\\"b\",code=\"constraint\"} 4",
+            "homing_queued_changes{replica=\"a\\\"b\",table=\"tasks\"} 1",
             "homing_replica_state{replica=\"a\\\"b\",state=\"offline\"} 1",
             "homing_replica_state{replica=\"a\\\"b\",state=\"in_step\"} 0",
         ] {

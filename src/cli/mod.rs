@@ -33,6 +33,7 @@ mod status;
 mod sync;
 mod table;
 mod test;
+mod top;
 mod validate;
 mod verify;
 mod words;
@@ -111,6 +112,8 @@ enum Command {
     Plan(plan::Args),
     /// Compare a replica and its hub by hashes.
     Verify(verify::Args),
+    /// A live view: replicas, throughput, queue, conflicts, log.
+    Top(top::Args),
     /// Counters for Prometheus.
     Metrics(metrics::Args),
     /// Find what is wrong with the set-up, and the command that mends it.
@@ -174,6 +177,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Explain(args) => explain::run(args, context),
         Command::Plan(args) => plan::run(args, context),
         Command::Verify(args) => verify::run(args, context),
+        Command::Top(args) => top::run(args, context),
         Command::Metrics(args) => metrics::run(args, context),
         Command::Doctor(args) => doctor::run(args, context),
         Command::Service(args) => service::run(args, context),
@@ -218,6 +222,7 @@ mod tests {
                 "explain",
                 "plan",
                 "verify",
+                "top",
                 "metrics",
                 "doctor",
                 "service",

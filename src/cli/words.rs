@@ -61,6 +61,11 @@ pub fn thousands(number: u64) -> String {
     out
 }
 
+/// The time of day, `14:05:09Z`.
+pub fn clock(millis: i64) -> String {
+    utc(millis).split_off(11)
+}
+
 /// Milliseconds since 1970 as `2026-03-01 14:05:09Z`.
 fn utc(millis: i64) -> String {
     let seconds = millis.div_euclid(1000);
@@ -114,6 +119,7 @@ mod tests {
         assert_eq!(ago(13_000, 1_000), "just now");
         assert_eq!(moment(0, 7_200_000), "2 h ago");
         assert_eq!(moment(0, 86_400_000), "1970-01-01 00:00:00Z");
+        assert_eq!(clock(86_400_000 + 3_661_000), "01:01:01Z");
         assert_eq!(until(13_000, 1_000), "in 12 s");
     }
 

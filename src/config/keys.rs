@@ -138,12 +138,21 @@ const TOP: &[Key] = &[
         "Where the agent answers. Default: by platform, see below.",
     ),
     key(
+        "socket_access",
+        Kind::Word(&["owner", "group", "all"], &[]),
+        "\"owner\"",
+        "\"group\"",
+        "Who may ask the agent beside its own user and root, see [the socket](ipc.md#who-may-ask).",
+    ),
+    key("socket_group", Kind::Text, "", "\"staff\"", "With `group`: which one. Default: the agent's own."),
+    key(
         "state_dir",
         Kind::Path,
         "",
         "\"/var/lib/homing\"",
         "Where the agent keeps its identity and notes. Default: by platform, see below.",
     ),
+    key("history_age_max", duration(60_000), "\"30d\"", "\"7d\"", "How long past cycles stay in `homing history`."),
 ];
 
 const REPLICA: &[Key] = &[

@@ -34,7 +34,7 @@ pub use self::problem::{ConfigError, Place, Problem, did_you_mean};
 use self::replica::Folders;
 use self::section::{Problems, Section};
 use self::tree::{Node, Table, Value};
-use crate::model::settings::Replica;
+use crate::model::settings::{Millis, Replica};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -42,7 +42,12 @@ pub struct Config {
     pub file: Option<PathBuf>,
     pub device: Option<String>,
     pub socket: Option<PathBuf>,
+    /// `owner`, `group` or `all`.
+    pub socket_access: String,
+    pub socket_group: Option<String>,
     pub state_dir: Option<PathBuf>,
+    /// How long past cycles stay in the history.
+    pub history_age_max: Millis,
     pub replicas: Vec<Replica>,
     /// Where each value was set, by its full name: `replica.notes.database`.
     pub sources: BTreeMap<String, Place>,
@@ -50,6 +55,8 @@ pub struct Config {
 
 /// More than any config is, and less than would hurt to read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+
+const DAY: Millis = 86_400_000;
 
 /// Reads the config at `path`, or the one found where configs are kept. Without any,
 /// the environment alone may name replicas.
@@ -90,7 +97,10 @@ fn parse_tree(mut tree: Table, origin: Option<&Path>, env: &[(String, String)]) 
         file: origin.map(Path::to_owned),
         device: top.text("device"),
         socket: replica::read_path(&top, "socket", &folders),
+        socket_access: top.text("socket_access").unwrap_or_else(|| "owner".to_owned()),
+        socket_group: top.text("socket_group"),
         state_dir: replica::read_path(&top, "state_dir", &folders),
+        history_age_max: top.millis("history_age_max").unwrap_or(30 * DAY),
         replicas: sections.iter().map(|(name, section)| replica::read(name, section, &folders)).collect(),
         sources: sources(&tree),
     };

@@ -6,15 +6,16 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::model::Reason;
-use crate::model::status::{ConflictEntry, HistoryEntry, QueueEntry, State, TableCheck};
+use crate::model::status::{ConflictEntry, HistoryEntry, QueueEntry, State, Status, TableCheck};
 
 pub const API: u32 = 1;
 /// Grows by one with each addition.
-pub const API_MINOR: u32 = 1;
+pub const API_MINOR: u32 = 3;
 
 pub const STATUS: &str = "homing.status/1";
 pub const QUEUE: &str = "homing.queue/1";
@@ -28,7 +29,7 @@ pub const METRICS: &str = "homing.metrics/1";
 pub const REPLICAS: &str = "homing.replicas/1";
 
 /// `system.hello`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Hello {
     pub api: u32,
     pub minor: u32,
@@ -37,8 +38,14 @@ pub struct Hello {
     pub capabilities: Vec<String>,
 }
 
+/// `system.ping`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Pong {
+    pub pong: bool,
+}
+
 /// `events.subscribe`. Events follow as notifications, from `seq` + 1 on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Subscribed {
     /// The newest event the snapshot covers.
     pub seq: u64,
@@ -46,17 +53,18 @@ pub struct Subscribed {
     /// How many events between `since` and now are no longer kept; null where `since`
     /// is not known here, or was not asked for.
     pub missed: Option<u64>,
+    #[schemars(with = "Status")]
     pub snapshot: Json,
 }
 
 /// `homing.replicas/1`: which replicas a call was about.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Replicas {
     pub schema: String,
     pub replicas: Vec<ReplicaEntry>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplicaEntry {
     pub name: String,
     pub database: String,
@@ -66,13 +74,13 @@ pub struct ReplicaEntry {
 }
 
 /// `homing.sync/1`: how each replica ended up.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sync {
     pub schema: String,
     pub replicas: Vec<SyncOutcome>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SyncOutcome {
     pub replica: String,
     /// Everything written before the call is at the remote, and what was there is here,
@@ -89,7 +97,7 @@ pub struct SyncOutcome {
 }
 
 /// `homing.queue/1`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Queue {
     pub schema: String,
     pub changes: Vec<QueueEntry>,
@@ -99,7 +107,7 @@ pub struct Queue {
 }
 
 /// `homing.conflicts/1`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Conflicts {
     pub schema: String,
     pub conflicts: Vec<ConflictEntry>,
@@ -108,14 +116,14 @@ pub struct Conflicts {
 }
 
 /// `homing.history/1`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct History {
     pub schema: String,
     pub cycles: Vec<HistoryEntry>,
 }
 
 /// `homing.verify/1`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Verification {
     pub schema: String,
     pub replica: String,
@@ -126,20 +134,20 @@ pub struct Verification {
 }
 
 /// How many changes a call was about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Count {
     pub changes: u64,
 }
 
 /// `network.status`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Network {
     /// False where this machine has no network at all.
     pub online: bool,
     pub replicas: Vec<NetworkReplica>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NetworkReplica {
     pub name: String,
     pub online: bool,
@@ -149,14 +157,14 @@ pub struct NetworkReplica {
 }
 
 /// `homing.metrics/1`. What counts something counts from the agent's start.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Metrics {
     pub schema: String,
     pub version: String,
     pub replicas: Vec<ReplicaMetrics>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplicaMetrics {
     pub replica: String,
     pub state: State,
@@ -170,6 +178,15 @@ pub struct ReplicaMetrics {
     pub bytes_down: u64,
     /// Spent in cycles.
     pub milliseconds: u64,
+    /// Changes the remote refused, by its code.
+    #[serde(default)]
+    pub refused: BTreeMap<String, u64>,
+    /// Conflicts found, by what came of them.
+    #[serde(default)]
+    pub resolved: BTreeMap<String, u64>,
+    /// Changes that waited when a cycle last ended, by table.
+    #[serde(default)]
+    pub queued: BTreeMap<String, u64>,
     pub pending: u64,
     pub set_aside: u64,
     /// Conflicts that wait for a person.

@@ -18,12 +18,13 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::answer::{API, API_MINOR, Hello, Subscribed};
+use super::answer::{API, API_MINOR, Hello, Pong, Subscribed};
 use super::envelope::{self, Asked, Id};
 use super::feed::{Feed, Joined};
 use super::http;
 use super::line::{LineError, Lines};
 use super::method::{self, Builtin};
+use super::role::{may_call, may_listen};
 use super::server::Limits;
 use super::service::{CallError, Peer, Service, Topic};
 use super::writer::{self, Outgoing, Subscription};
@@ -108,7 +109,10 @@ impl<S: Service> Reader<S> {
         }
         match envelope::decode(line, self.shared.limits.depth_max) {
             Err((id, error)) => self.refuse(&id, error).await,
-            Ok((id, Asked::Builtin(Builtin::Subscribe(params)))) => self.subscribe(&id, params).await,
+            Ok((id, Asked::Builtin(Builtin::Subscribe(params)))) => match may_listen(&self.peer) {
+                Ok(()) => self.subscribe(&id, params).await,
+                Err(error) => self.refuse(&id, error).await,
+            },
             Ok((id, Asked::Builtin(builtin))) => self.answer(&id, &builtin_answer(&builtin)).await,
             Ok((id, Asked::Service(request))) => self.start(id, request),
         }
@@ -130,6 +134,9 @@ impl<S: Service> Reader<S> {
                 self.call(request, |result, _| http::result(result));
             }
             http::Asked::Events { topics, since } => {
+                if let Err(error) = may_listen(&self.peer) {
+                    return self.send(http::refusal(&http::Refused(403, error))).await;
+                }
                 let (subscribed, subscription) = self.join(topics, since, true);
                 let _ = self
                     .replies
@@ -170,8 +177,13 @@ impl<S: Service> Reader<S> {
         let (shared, replies, peer) = (self.shared.clone(), self.replies.clone(), self.peer);
         self.tasks.spawn(async move {
             let method = request.method();
-            let calling = AssertUnwindSafe(shared.service.call(&peer, request)).catch_unwind();
-            let result = calling.await.unwrap_or_else(|_| Err(panicked(method)));
+            let result = match may_call(&peer, &request, |replica| shared.service.owner(replica)) {
+                Ok(()) => {
+                    let calling = AssertUnwindSafe(shared.service.call(&peer, request)).catch_unwind();
+                    calling.await.unwrap_or_else(|_| Err(panicked(method)))
+                }
+                Err(error) => Err(error),
+            };
             let line = write(&result, shared.limits.answer_bytes_max);
             let _ = replies.send(Outgoing::Line(line)).await;
         });
@@ -238,7 +250,7 @@ fn builtin_answer(builtin: &Builtin) -> Result<Json, CallError> {
                 capabilities: Topic::ALL.iter().map(|topic| format!("events.{}", topic.word())).collect(),
             }))
         }
-        Builtin::Ping(_) => Ok(json!({ "pong": true })),
+        Builtin::Ping(_) => Ok(json!(Pong { pong: true })),
         Builtin::Discover(_) => Ok(discover::document()),
         Builtin::Subscribe(_) => unreachable!("BUG: a subscription is answered by its connection"),
     }

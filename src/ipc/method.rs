@@ -7,12 +7,15 @@
 
 use std::collections::BTreeMap;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
+use super::answer;
 use super::service::Topic;
 pub use crate::model::conflict::Side;
+use crate::model::status;
 
 /// One method, as `rpc.discover` describes it.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +25,9 @@ pub struct Method {
     pub params: &'static [Param],
     /// The result's type in `docs/ipc.md`.
     pub result: &'static str,
+    /// An object with a property for each parameter.
+    pub params_schema: fn(&mut SchemaGenerator) -> Schema,
+    pub result_schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,12 +51,12 @@ macro_rules! methods {
         $(#[$enum_doc:meta])*
         $enum:ident;
         $(
-            $name:literal $variant:ident { $($(#[$meta:meta])* $field:ident: $type:ty),* } -> $result:literal, $summary:literal;
+            $name:literal $variant:ident { $($(#[$meta:meta])* $field:ident: $type:ty),* } -> $result:literal $answer:ty, $summary:literal;
         )*
     ) => {
         $(
             #[doc = $summary]
-            #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+            #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
             #[serde(deny_unknown_fields)]
             pub struct $variant {
                 $($(#[$meta])* #[serde(skip_serializing_if = "Shape::is_absent")] pub $field: $type,)*
@@ -80,6 +86,8 @@ macro_rules! methods {
                     required: <$type as Shape>::REQUIRED,
                 },)*],
                 result: $result,
+                params_schema: |generator| $variant::json_schema(generator),
+                result_schema: |generator| generator.subschema_for::<$answer>(),
             },)*];
 
             pub fn method(&self) -> &'static str {
@@ -101,54 +109,91 @@ macro_rules! methods {
 methods! {
     /// What the server answers itself, without the agent.
     Builtin;
-    "system.hello" Hello { client: Option<String>, api: Option<Vec<u32>> } -> "Hello",
+    "system.hello" Hello { client: Option<String>, api: Option<Vec<u32>> } -> "Hello" answer::Hello,
         "Says which version of this interface is spoken, and what it can do.";
-    "system.ping" Ping {} -> "Pong", "Answers at once.";
-    "rpc.discover" Discover {} -> "OpenRPC", "Describes every method in the OpenRPC format.";
-    "events.subscribe" Subscribe { topics: Option<Vec<Topic>>, since: Option<u64> } -> "Subscribed",
+    "system.ping" Ping {} -> "Pong" answer::Pong, "Answers at once.";
+    "rpc.discover" Discover {} -> "OpenRPC" Json, "Describes every method in the OpenRPC format.";
+    "events.subscribe" Subscribe { topics: Option<Vec<Topic>>, since: Option<u64> } -> "Subscribed" answer::Subscribed,
         "A full snapshot in the answer, then events as notifications on this connection.";
 }
 
 methods! {
     /// What the agent answers: one variant a method, its parameters inside.
     Request;
-    "replica.list" ReplicaList {} -> "Replicas", "The replicas this agent serves.";
-    "replica.status" ReplicaStatus { replica: Option<String> } -> "Status", "How one replica stands, or all.";
-    "replica.attach" ReplicaAttach { replica: String } -> "Replicas",
+    "replica.list" ReplicaList {} -> "Replicas" answer::Replicas, "The replicas this agent serves.";
+    "replica.status" ReplicaStatus { replica: Option<String> } -> "Status" status::Status, "How one replica stands, or all.";
+    "replica.attach" ReplicaAttach { replica: String } -> "Replicas" answer::Replicas,
         "Puts capture into a replica's database, and keeps it there.";
-    "replica.detach" ReplicaDetach { replica: String, #[serde(default)] discard: bool } -> "Replicas",
+    "replica.detach" ReplicaDetach { replica: String, #[serde(default)] discard: bool } -> "Replicas" answer::Replicas,
         "Takes every trace out of a replica's database; refused while changes are unsent, unless told to discard them.";
-    "sync.now" SyncNow { replica: Option<String> } -> "Replicas", "Starts a cycle and returns at once.";
-    "sync.wait" SyncWait { replica: Option<String>, timeout_ms: Option<u64> } -> "Sync",
+    "sync.now" SyncNow { replica: Option<String> } -> "Replicas" answer::Replicas, "Starts a cycle and returns at once.";
+    "sync.wait" SyncWait { replica: Option<String>, timeout_ms: Option<u64> } -> "Sync" answer::Sync,
         "Runs a cycle; answers when what was written before the call is at the remote, and what was there is here.";
-    "sync.pause" SyncPause { replica: Option<String> } -> "Replicas", "Stops syncing until resumed; capture goes on.";
-    "sync.resume" SyncResume { replica: Option<String> } -> "Replicas", "Ends a pause, or a halt that a person looked into.";
-    "queue.list" QueueList { replica: Option<String>, table: Option<String>, limit: Option<u64> } -> "Queue",
+    "sync.pause" SyncPause { replica: Option<String> } -> "Replicas" answer::Replicas, "Stops syncing until resumed; capture goes on.";
+    "sync.resume" SyncResume { replica: Option<String> } -> "Replicas" answer::Replicas, "Ends a pause, or a halt that a person looked into.";
+    "queue.list" QueueList { replica: Option<String>, table: Option<String>, limit: Option<u64> } -> "Queue" answer::Queue,
         "Changes that are pending, in flight or set aside.";
     "queue.retry" QueueRetry { replica: String, table: Option<String>, key: Option<String>, #[serde(default)] all: bool }
-        -> "Count", "Sends changes that were set aside again: one row's, a table's, or all.";
-    "queue.discard" QueueDiscard { replica: String, table: String, key: String } -> "Count",
+        -> "Count" answer::Count, "Sends changes that were set aside again: one row's, a table's, or all.";
+    "queue.discard" QueueDiscard { replica: String, table: String, key: String } -> "Count" answer::Count,
         "Gives up one row's unsent change and takes the remote's version; it stays in the ledger.";
-    "row.explain" RowExplain { replica: String, table: String, key: String } -> "Explanation", "The life of one row.";
-    "plan.get" PlanGet { replica: String } -> "Plan", "What the next cycle would send, in which order, and why.";
-    "conflicts.list" ConflictsList { replica: Option<String>, open: Option<bool>, limit: Option<u64> } -> "Conflicts",
+    "row.explain" RowExplain { replica: String, table: String, key: String } -> "Explanation" status::Explanation, "The life of one row.";
+    "plan.get" PlanGet { replica: String } -> "Plan" status::PlanReport, "What the next cycle would send, in which order, and why.";
+    "conflicts.list" ConflictsList { replica: Option<String>, open: Option<bool>, limit: Option<u64> } -> "Conflicts" answer::Conflicts,
         "The ledger, newest first; only what waits for a person with `open`.";
-    "conflicts.get" ConflictsGet { id: i64, replica: Option<String> } -> "Conflict", "One conflict with all its sides.";
+    "conflicts.get" ConflictsGet { id: i64, replica: Option<String> } -> "Conflict" status::ConflictEntry, "One conflict with all its sides.";
     "conflicts.resolve" ConflictsResolve {
         id: i64, replica: Option<String>, take: Option<Side>, columns: Option<BTreeMap<String, Side>>,
         set: Option<BTreeMap<String, Json>>, #[serde(default)] force: bool
-    } -> "Conflict", "Settles a conflict: one side, then single columns from a side, then values.";
-    "conflicts.undo" ConflictsUndo { id: i64, replica: Option<String>, #[serde(default)] force: bool } -> "Conflict",
+    } -> "Conflict" status::ConflictEntry, "Settles a conflict: one side, then single columns from a side, then values.";
+    "conflicts.undo" ConflictsUndo { id: i64, replica: Option<String>, #[serde(default)] force: bool } -> "Conflict" status::ConflictEntry,
         "Takes a settled conflict back: what lost stands, and goes to all devices.";
-    "history.list" HistoryList { replica: Option<String>, limit: Option<u64> } -> "History", "Past cycles, newest first.";
-    "verify.run" VerifyRun { replica: String, #[serde(default)] repair: bool } -> "Verification",
+    "history.list" HistoryList { replica: Option<String>, limit: Option<u64> } -> "History" answer::History, "Past cycles, newest first.";
+    "verify.run" VerifyRun { replica: String, #[serde(default)] repair: bool } -> "Verification" answer::Verification,
         "Compares replica and hub by hashes and names the rows that differ.";
-    "metrics.get" MetricsGet {} -> "Metrics", "Counters since the agent started.";
+    "metrics.get" MetricsGet {} -> "Metrics" answer::Metrics, "Counters since the agent started.";
     "action.enqueue" ActionEnqueue { replica: String, action: String, payload: Option<Json>, key: Option<String> }
-        -> "Count", "Queues an action beside the rows.";
-    "network.status" NetworkStatus {} -> "Network", "Whether the remotes can be reached.";
-    "app.foreground" AppForeground { replica: Option<String> } -> "Replicas",
+        -> "Count" answer::Count, "Queues an action beside the rows.";
+    "network.status" NetworkStatus {} -> "Network" answer::Network, "Whether the remotes can be reached.";
+    "app.foreground" AppForeground { replica: Option<String> } -> "Replicas" answer::Replicas,
         "An app came to the front: a good moment to sync.";
+}
+
+impl Request {
+    /// The one replica it is about; `None` for all of them.
+    pub fn replica(&self) -> Option<String> {
+        let params = serde_json::to_value(self).expect("BUG: parameters are JSON");
+        params.get("replica").and_then(|name| name.as_str()).map(str::to_owned)
+    }
+
+    /// True where it changes nothing, here or at the remote.
+    pub fn only_looks(&self) -> bool {
+        match self {
+            Request::ReplicaList(_)
+            | Request::ReplicaStatus(_)
+            | Request::QueueList(_)
+            | Request::RowExplain(_)
+            | Request::PlanGet(_)
+            | Request::ConflictsList(_)
+            | Request::ConflictsGet(_)
+            | Request::HistoryList(_)
+            | Request::MetricsGet(_)
+            | Request::NetworkStatus(_) => true,
+            Request::ReplicaAttach(_)
+            | Request::ReplicaDetach(_)
+            | Request::SyncNow(_)
+            | Request::SyncWait(_)
+            | Request::SyncPause(_)
+            | Request::SyncResume(_)
+            | Request::QueueRetry(_)
+            | Request::QueueDiscard(_)
+            | Request::ConflictsResolve(_)
+            | Request::ConflictsUndo(_)
+            | Request::VerifyRun(_)
+            | Request::ActionEnqueue(_)
+            | Request::AppForeground(_) => false,
+        }
+    }
 }
 
 /// How a parameter's type looks from outside.

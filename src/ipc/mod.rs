@@ -16,6 +16,9 @@ mod feed;
 mod http;
 mod line;
 pub mod method;
+#[cfg(test)]
+mod published;
+mod role;
 pub mod server;
 pub mod service;
 pub mod socket;
@@ -24,5 +27,5 @@ mod writer;
 pub use client::{Client, ClientError};
 pub use method::Request;
 pub use server::{Limits, serve};
-pub use service::{CallError, Event, Peer, Service, Topic};
-pub use socket::bind;
+pub use service::{CallError, Event, Peer, Role, Service, Topic};
+pub use socket::{Audience, bind, bind_for};

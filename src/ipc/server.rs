@@ -1,8 +1,8 @@
 //! Accepts clients, and lets in who may.
 //!
 //! The socket's mode keeps others out; the peer's uid is checked all the same, since a
-//! mode can be changed and an open descriptor passed on. Only the agent's own user and
-//! root get an answer that says anything.
+//! mode can be changed and an open descriptor passed on. Whom `role` gives no role is turned
+//! away with an error, before a word of theirs is read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,8 @@ use tokio::task::JoinSet;
 use super::connection::{self, Shared};
 use super::envelope::{self, Id};
 use super::feed::Feed;
-use super::service::{CallError, Peer, Service};
+use super::role::role_of;
+use super::service::{CallError, Peer, Role, Service};
 use crate::model::ReasonCode;
 
 /// What one client may take.
@@ -37,6 +38,8 @@ pub struct Limits {
     pub backlog_bytes_max: usize,
     /// For requests under way when the server is told to stop.
     pub drain_timeout: Duration,
+    /// What users may do that the socket is shared with; `None`: they are turned away.
+    pub guests: Option<Role>,
 }
 
 impl Default for Limits {
@@ -51,6 +54,7 @@ impl Default for Limits {
             backlog_events_max: 256,
             backlog_bytes_max: 1 << 20,
             drain_timeout: Duration::from_secs(2),
+            guests: None,
         }
     }
 }
@@ -92,28 +96,25 @@ fn admit<S: Service>(
     connections: &mut JoinSet<()>,
     stop: &watch::Receiver<bool>,
 ) {
-    let peer = stream.peer_creds().ok().and_then(|creds| Some(Peer { uid: creds.euid()?, pid: creds.pid() }));
+    let own = rustix::process::geteuid().as_raw();
+    let creds = stream.peer_creds().ok().and_then(|creds| Some((creds.euid()?, creds.pid())));
+    let role = creds.and_then(|(uid, _)| role_of(own, uid, shared.limits.guests));
     let Stream::UdSocket(stream) = stream;
     let stream = UnixStream::from(stream);
-    match peer {
-        Some(peer) if !admits(rustix::process::geteuid().as_raw(), peer.uid) => {
-            tracing::warn!(uid = peer.uid, pid = peer.pid, "turned a client of another user away");
+    match creds.zip(role) {
+        None => {
+            tracing::warn!(uid = creds.map(|(uid, _)| uid), "turned a client of another user away");
             turn_away(stream, not_allowed(), connections, shared.limits.write_timeout);
         }
-        None => turn_away(stream, not_allowed(), connections, shared.limits.write_timeout),
         Some(_) if connections.len() >= shared.limits.connections_max => {
             // Not counted as a connection: written if it can be written at once.
             let _ = stream.try_write(&refusal(too_many(shared.limits.connections_max)));
         }
-        Some(peer) => {
+        Some(((uid, pid), role)) => {
+            let peer = Peer { uid, pid, role };
             connections.spawn(connection::run(stream, peer, shared.clone(), stop.clone()));
         }
     }
-}
-
-/// Who may talk to an agent of user `own`.
-fn admits(own: u32, peer: u32) -> bool {
-    peer == own || peer == 0
 }
 
 fn turn_away(mut stream: UnixStream, error: CallError, connections: &mut JoinSet<()>, timeout: Duration) {
@@ -141,18 +142,4 @@ fn too_many(connections_max: usize) -> CallError {
         "close connections that are not used, and try again",
     )
     .retryable(None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_own_user_and_root_get_in() {
-        assert!(admits(1000, 1000));
-        assert!(admits(1000, 0));
-        assert!(!admits(1000, 1001));
-        assert!(!admits(1000, 65534));
-        assert!(!admits(0, 1000));
-    }
 }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tokio::sync::broadcast;
@@ -22,6 +23,10 @@ pub trait Service: Send + Sync + 'static {
 
     /// `homing.status/1` of all replicas: what a subscriber gets first.
     fn snapshot(&self) -> Json;
+
+    /// The user whose file a replica's database is; `None` where there is no such replica,
+    /// or no file.
+    fn owner(&self, replica: &str) -> Option<u32>;
 }
 
 /// Who is asking. The pid is for logs only: it may have been given to another process.
@@ -29,10 +34,23 @@ pub trait Service: Send + Sync + 'static {
 pub struct Peer {
     pub uid: u32,
     pub pid: Option<i32>,
+    pub role: Role,
+}
+
+/// What a client may do, by the user it runs as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The agent's own user and root: everything.
+    Full,
+    /// One of the group that the socket is shared with: look at everything, and everything
+    /// about databases that are its own.
+    Reader,
+    /// Anybody else the socket is shared with: everything about databases of its own.
+    Owner,
 }
 
 /// Something happened. `seq` grows by one an event, from 1, for one life of the agent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     pub seq: u64,
     pub topic: Topic,
@@ -42,7 +60,7 @@ pub struct Event {
     pub data: Json,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Topic {
     /// A replica's status is another: the replica's part of `homing.status/1`.

@@ -1,7 +1,7 @@
 //! Where the socket is, and taking it.
 //!
 //! The file is a socket of mode 0600 in a directory of mode 0700, from its first moment
-//! on. `bind` removes nothing but a socket nobody listens on, and only its caller, who
+//! on; where the config shares it, it becomes another's only when all is set. `bind` removes nothing but a socket nobody listens on, and only its caller, who
 //! holds the agent's lock, may call it.
 
 use std::fs::{self, DirBuilder, Permissions};
@@ -33,9 +33,24 @@ impl std::fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
+/// Whom the file lets in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Audience {
+    #[default]
+    Owner,
+    /// This group, or the agent's own: a name or a number.
+    Group(Option<String>),
+    All,
+}
+
+/// Listens on `path`, for its owner alone.
+pub fn bind(path: &Path) -> Result<Listener, BindError> {
+    bind_for(path, &Audience::Owner)
+}
+
 /// Listens on `path`. Must be called within a Tokio runtime, by whoever holds the
 /// agent's lock: what a dead agent left there is taken over.
-pub fn bind(path: &Path) -> Result<Listener, BindError> {
+pub fn bind_for(path: &Path, audience: &Audience) -> Result<Listener, BindError> {
     let shown = path.display();
     if path.as_os_str().as_bytes().len() > PATH_BYTES_MAX {
         return Err(fail(
@@ -43,7 +58,7 @@ pub fn bind(path: &Path) -> Result<Listener, BindError> {
             "set `socket` in the config to a shorter path",
         ));
     }
-    prepare_directory(path)?;
+    prepare_directory(path, audience)?;
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
             return Err(fail(
@@ -65,8 +80,50 @@ pub fn bind(path: &Path) -> Result<Listener, BindError> {
             return Err(fail(format!("cannot look at {shown}: {error}"), "check the directory's permissions"));
         }
     }
-    listen(path).map_err(|error| {
+    let listener = listen(path).map_err(|error| {
         fail(format!("cannot listen on {shown}: {error}"), "check that its directory can be written to")
+    })?;
+    share(path, audience)?;
+    Ok(listener)
+}
+
+/// Opens the file to others, the group first: at no moment is it another group's.
+fn share(path: &Path, audience: &Audience) -> Result<(), BindError> {
+    let mode = match audience {
+        Audience::Owner => return Ok(()),
+        Audience::Group(group) => {
+            if let Some(name) = group {
+                give(path, group_id(name)?, name)?;
+                if let Some(directory) = path.parent() {
+                    // Where it is not ours to give, it has to let them through as it is.
+                    let _ = give(directory, group_id(name)?, name);
+                }
+            }
+            0o660
+        }
+        Audience::All => 0o666,
+    };
+    fs::set_permissions(path, Permissions::from_mode(mode))
+        .map_err(|error| fail(format!("cannot share {}: {error}", path.display()), "check its directory"))
+}
+
+fn give(path: &Path, group: u32, name: &str) -> Result<(), BindError> {
+    std::os::unix::fs::chown(path, None, Some(group)).map_err(|error| {
+        fail(
+            format!("cannot give {} to the group {name}: {error}", path.display()),
+            "the agent's user must be in the group that `socket_group` names",
+        )
+    })
+}
+
+fn group_id(name: &str) -> Result<u32, BindError> {
+    let listed = fs::read_to_string("/etc/group").unwrap_or_default();
+    let found = listed.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1).and_then(|id| id.parse().ok())).flatten()
+    });
+    found.or_else(|| name.parse().ok()).ok_or_else(|| {
+        fail(format!("there is no group {name} on this machine"), "set `socket_group` to a group, or to its number")
     })
 }
 
@@ -116,15 +173,20 @@ fn listen(path: &Path) -> io::Result<Listener> {
     }
 }
 
-/// Makes the directory with mode 0700, or checks that nobody else can put files into
+/// Makes the directory, open to nobody but those the socket is for, or checks that nobody else can put files into
 /// the one that is there.
-fn prepare_directory(path: &Path) -> Result<(), BindError> {
+fn prepare_directory(path: &Path, audience: &Audience) -> Result<(), BindError> {
+    let mode = match audience {
+        Audience::Owner => 0o700,
+        Audience::Group(_) => 0o710,
+        Audience::All => 0o711,
+    };
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let shown = directory.display();
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    let made = DirBuilder::new().recursive(true).mode(mode).create(directory);
     let found = made.and_then(|()| fs::metadata(directory)).map_err(|error| BindError {
         text: format!("cannot use the socket's directory {shown}: {error}"),
         next: "make it, or set `socket` in the config to another path".to_owned(),

@@ -1,9 +1,10 @@
 //! Why something is not in step: a closed list, so that programs can match on it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A code for programs, a sentence for people, and the next step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     pub code: ReasonCode,
     pub text: String,
@@ -13,7 +14,7 @@ pub struct Reason {
 
 macro_rules! reason_codes {
     ($($(#[$meta:meta])* $variant:ident => $word:literal,)*) => {
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum ReasonCode {
             $($(#[$meta])* #[serde(rename = $word)] $variant,)*
         }

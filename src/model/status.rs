@@ -2,12 +2,15 @@
 //!
 //! State is computed from facts each time it is asked for, never stored beside them.
 
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::Reason;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     InStep,
@@ -38,7 +41,7 @@ impl State {
 }
 
 /// One replica in `homing.status/1`. Times are milliseconds since 1970.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplicaStatus {
     pub name: String,
     pub database: String,
@@ -68,7 +71,7 @@ pub struct ReplicaStatus {
     pub lasting: bool,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Link {
     pub latency_ms: Option<u64>,
     /// Failed cycles in a row.
@@ -80,7 +83,7 @@ pub struct Link {
 }
 
 /// What one cycle did.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Cycle {
     pub pushed: u64,
     pub pulled: u64,
@@ -90,7 +93,27 @@ pub struct Cycle {
     pub milliseconds: u64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// What its history says of a cycle beside that. An entry of an older version lacks it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Detail {
+    /// Choosing, sending and settling.
+    pub push_milliseconds: u64,
+    /// Waiting for pages.
+    pub pull_milliseconds: u64,
+    pub apply_milliseconds: u64,
+    /// How long ago, when it began, everything was last in step; null when it never was.
+    pub checkpoint_age_seconds: Option<u64>,
+    /// Changes that still wait when it ended, by table.
+    pub queued: BTreeMap<String, u64>,
+    /// Changes that the remote refused, by its code.
+    pub refused: BTreeMap<String, u64>,
+    /// Conflicts found, by what came of them: `local`, `remote`, `merged`, or `open`
+    /// where a person is to settle it.
+    pub resolved: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     /// "sending" or "receiving".
     pub what: String,
@@ -99,7 +122,7 @@ pub struct Progress {
 }
 
 /// `homing.status/1`, whole.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     pub schema: String,
     pub version: String,
@@ -107,7 +130,8 @@ pub struct Status {
 }
 
 /// One change in `homing.queue/1`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Change")]
 pub struct QueueEntry {
     pub replica: String,
     pub table: String,
@@ -129,7 +153,8 @@ pub struct QueueEntry {
 
 /// One conflict in `homing.conflicts/1`. Sides are objects by column, or null where
 /// the row is not there.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Conflict")]
 pub struct ConflictEntry {
     pub id: i64,
     pub replica: String,
@@ -137,9 +162,13 @@ pub struct ConflictEntry {
     pub key: String,
     pub kind: String,
     pub strategy: String,
+    #[schemars(with = "Option<BTreeMap<String, Json>>")]
     pub base: Option<Json>,
+    #[schemars(with = "Option<BTreeMap<String, Json>>")]
     pub local: Option<Json>,
+    #[schemars(with = "Option<BTreeMap<String, Json>>")]
     pub remote: Option<Json>,
+    #[schemars(with = "Option<BTreeMap<String, Json>>")]
     pub result: Option<Json>,
     /// `rule`, `person`, or null while it waits.
     pub settled_by: Option<String>,
@@ -161,8 +190,20 @@ pub struct ConflictEntry {
     pub note: String,
 }
 
+impl ConflictEntry {
+    /// What came of it, in a word: which side stands, `merged`, or `open` while it waits.
+    pub fn outcome(&self) -> &'static str {
+        match &self.result {
+            _ if self.settled_by.is_none() => "open",
+            result if *result == self.local => "local",
+            result if *result == self.remote => "remote",
+            _ => "merged",
+        }
+    }
+}
+
 /// One past cycle in `homing.history/1`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryEntry {
     pub replica: String,
     /// When it began.
@@ -171,12 +212,14 @@ pub struct HistoryEntry {
     pub cause: String,
     #[serde(flatten)]
     pub cycle: Cycle,
+    #[serde(flatten)]
+    pub detail: Detail,
     /// Null when it went well.
     pub reason: Option<Reason>,
 }
 
 /// One table of `homing.verify/1`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TableCheck {
     pub table: String,
     pub rows_here: u64,
@@ -187,7 +230,7 @@ pub struct TableCheck {
 }
 
 /// `homing.explain/1`: the life of one row, oldest first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     pub schema: String,
     pub replica: String,
@@ -198,7 +241,7 @@ pub struct Explanation {
     pub lines: Vec<ExplanationLine>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExplanationLine {
     pub at: Option<i64>,
     /// A short word: `here`, `outbox`, `base`, `sent`, `conflict`, `set_aside`, `parked`, `hub`.
@@ -207,7 +250,8 @@ pub struct ExplanationLine {
 }
 
 /// `homing.plan/1`: what the next cycle would send.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Plan")]
 pub struct PlanReport {
     pub schema: String,
     pub replica: String,
@@ -218,13 +262,13 @@ pub struct PlanReport {
     pub more: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanBatch {
     pub bytes: u64,
     pub changes: Vec<PlanChange>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanChange {
     pub table: String,
     pub key: String,

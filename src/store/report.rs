@@ -1,5 +1,7 @@
 //! Looking at the store for people: counts, the queue, one row's life.
 
+use std::collections::BTreeMap;
+
 use rusqlite::params;
 
 use super::aside::{self};
@@ -67,6 +69,23 @@ impl Store {
             held_deletions: count("SELECT count(*) FROM _homing_parked WHERE code = 'mass_deletion'")?,
             oldest: [oldest.map(capture::millis), waiting].into_iter().flatten().min(),
         })
+    }
+
+    /// Changes that are not at the remote, by table: log entries, which are more than rows
+    /// where rows were written repeatedly, and what waits.
+    pub fn queued_by_table(&self) -> Result<BTreeMap<String, u64>> {
+        let sql = "SELECT tab, count(*) FROM (SELECT tab FROM _homing_log WHERE tab <> 0
+                       UNION ALL SELECT tab FROM _homing_aside) GROUP BY tab";
+        let mut statement = self.db.prepare_cached(sql)?;
+        let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+        let mut queued = BTreeMap::new();
+        for row in rows {
+            let (tab, count) = row?;
+            if let Some(synced) = self.tables.get(&tab) {
+                queued.insert(synced.name().to_owned(), count as u64);
+            }
+        }
+        Ok(queued)
     }
 
     fn width(&self) -> Result<i64> {

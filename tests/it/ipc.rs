@@ -114,6 +114,10 @@ impl Service for Fake {
         self.events.subscribe()
     }
 
+    fn owner(&self, _: &str) -> Option<u32> {
+        None
+    }
+
     fn snapshot(&self) -> Json {
         json!({ "schema": "homing.status/1", "version": "0", "replicas": [] })
     }
@@ -661,5 +665,62 @@ fn the_document_names_everything_there_is() {
     for line in document.lines().filter(|line| line.starts_with("| `")) {
         let name = line.split('`').nth(1).unwrap();
         assert!(known(name) || !name.contains(['.', '_']), "docs/ipc.md has a row for `{name}`, which is not there");
+    }
+}
+
+/// Only root can be several users, so elsewhere this shows nothing.
+#[test]
+fn a_shared_socket_gives_each_user_its_role() {
+    use std::os::unix::process::CommandExt;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    const STRANGER: u32 = 61_234;
+    const GROUP: u32 = 61_235;
+    let hub = super::rig::Hub::start();
+    let mut device = super::rig::Device::new("a", &hub.url(), &hub.token(&["--account", "ada"]));
+    device.sql("CREATE TABLE tasks(id TEXT PRIMARY KEY, title TEXT)");
+    // What the stranger runs must be in its reach; only the socket is to stand in its way.
+    std::fs::set_permissions(device.home(), PermissionsExt::from_mode(0o755)).unwrap();
+    let program = device.home().join("homing");
+    std::fs::copy(env!("CARGO_BIN_EXE_homing"), &program).unwrap();
+    let try_all = |device: &super::rig::Device| -> Vec<i32> {
+        let asked = [
+            vec!["status"],
+            vec!["history"],
+            vec!["sync", "notes"],
+            vec!["metrics"],
+            vec!["pause"],
+            vec!["status", "notes"],
+            vec!["resume", "notes"],
+        ];
+        let codes = asked.iter().map(|args| {
+            let mut command = std::process::Command::new(&program);
+            command.args(args).env_clear().env("HOMING_SOCKET", &device.socket).current_dir("/");
+            let output = command.uid(STRANGER).gid(GROUP).output().unwrap();
+            output.status.code().unwrap()
+        });
+        codes.collect()
+    };
+    let refused = 77;
+    device.start();
+    assert_eq!(try_all(&device), [refused; 7], "by default");
+
+    for (access, owned, expected) in [
+        ("group", false, [0, 0, refused, 0, refused, 0, refused]),
+        ("group", true, [0, 0, 0, 0, refused, 0, 0]),
+        ("all", false, [refused; 7]),
+        ("all", true, [refused, refused, 0, refused, refused, 0, 0]),
+    ] {
+        device.kill();
+        let mut text = std::fs::read_to_string(&device.config).unwrap();
+        text = text.split_once("device =").map(|(_, rest)| format!("device ={rest}")).unwrap();
+        let shared = format!("socket_access = \"{access}\"\nsocket_group = \"{GROUP}\"\n{text}");
+        std::fs::write(&device.config, shared).unwrap();
+        let owner = if owned { STRANGER } else { 0 };
+        std::os::unix::fs::chown(&device.database, Some(owner), None).unwrap();
+        device.start();
+        assert_eq!(try_all(&device), expected, "{access}, owned: {owned}");
     }
 }

@@ -101,9 +101,11 @@ class Client:
         return self.call("replica.status", replica=replica)["replicas"][0]
 
     def network(self) -> Json:
+        """Whether the remotes can be reached, and how good each link is."""
         return self.call("network.status")
 
     def metrics(self) -> List[Json]:
+        """Counters since the agent started, for each replica."""
         return self.call("metrics.get")["replicas"]
 
     def history(self, replica: Optional[str] = None, limit: Optional[int] = None) -> List[Json]:
@@ -162,9 +164,28 @@ class Client:
     def conflicts(self, replica: Optional[str] = None, open_only: bool = False, limit: Optional[int] = None) -> List[Json]:
         return self.call("conflicts.list", replica=replica, open=open_only, limit=limit)["conflicts"]
 
-    def resolve(self, conflict: int, take: Optional[str] = None, values: Optional[Json] = None) -> Json:
-        """Settles one: `take` is `local`, `remote` or `merged`; or a value for each column."""
-        return self.call("conflicts.resolve", id=conflict, take=take, set=values)
+    def conflict(self, conflict: int, replica: Optional[str] = None) -> Json:
+        """One conflict with all its sides."""
+        return self.call("conflicts.get", id=conflict, replica=replica)
+
+    def resolve(
+        self,
+        conflict: int,
+        take: Optional[str] = None,
+        columns: Optional[Dict[str, str]] = None,
+        values: Optional[Json] = None,
+        replica: Optional[str] = None,
+        force: bool = False,
+    ) -> Json:
+        """Settles one: `take` a side (`local`, `remote`, `merged`), then single `columns` from a
+        side, then `values` by column. Refused with `row_changed`, unless `force`, where the row
+        is not as it was."""
+        chosen = {"take": take, "columns": columns, "set": values, "force": force or None}
+        return self.call("conflicts.resolve", id=conflict, replica=replica, **chosen)
+
+    def undo(self, conflict: int, replica: Optional[str] = None, force: bool = False) -> Json:
+        """Takes a settled one back: what lost stands, and goes to all devices."""
+        return self.call("conflicts.undo", id=conflict, replica=replica, force=force or None)
 
     # Events
 
