@@ -22,3 +22,4 @@ mod supervised;
 mod together;
 mod trouble;
 mod units;
+mod watermelon;
