@@ -76,6 +76,13 @@ impl<'a> Batch<'a> {
         })
     }
 
+    /// Table and key of the row that the change at `at` deletes.
+    pub fn deletes(&self, at: usize) -> Option<(i64, Key)> {
+        let (group, change) = self.changes[at];
+        let table = self.plans[group].table.as_ref().filter(|table| table.delete)?;
+        Some((table.shape.id, table.key(change)))
+    }
+
     /// Whether somebody else changed a row after the sender last looked.
     pub fn is_news(&self, known: &super::writing::Known) -> bool {
         known.rev > self.seen && known.origin != self.device

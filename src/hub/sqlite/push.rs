@@ -42,7 +42,7 @@ pub(super) fn push(scope: &mut Scope, who: &Who, body: &[u8], now: i64) -> Resul
         let batch = Batch::new(&schema, &scope.settings, &who.account, who.may_write, sender.id, &push);
         let (outcomes, touched) = run(&batch, &writing, &stopped)?;
         let found = match scope.settings.check_foreign_keys && round < ROUNDS_MAX {
-            true => links::offenders(writing.db(), &batch, &touched)?,
+            true => links::offenders(writing.db(), &batch, &touched, &stopped)?,
             false => Offenders::new(),
         };
         if !found.is_empty() {
