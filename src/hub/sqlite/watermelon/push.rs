@@ -50,12 +50,13 @@ pub(in crate::hub::sqlite) fn push(scope: &mut Scope, who: &Who, sent: &Sent, no
         groups,
     };
     let batch = Batch::new(&schema, &scope.settings, &who.account, who.may_write, sender.id, &push);
-    let (outcomes, touched) = protocol_push::run(&batch, &writing, &links::Offenders::new())?;
+    let none = links::Offenders::new();
+    let (outcomes, touched) = protocol_push::run(&batch, &writing, &none)?;
     for (at, outcome) in outcomes.iter().enumerate() {
         judge(&batch, at, outcome)?;
     }
     if scope.settings.check_foreign_keys
-        && let Some(at) = links::offenders(writing.db(), &batch, &touched)?.keys().min()
+        && let Some(at) = links::offenders(writing.db(), &batch, &touched, &none)?.keys().min()
     {
         let what = format!("{} meets what others did to rows linked with it", name(&batch, *at));
         return Err(HubError::Behind(what));
