@@ -4,6 +4,7 @@ mod backends;
 mod cli;
 mod clients;
 mod conflicts;
+mod conformance;
 mod doctor;
 mod floors;
 mod house;
