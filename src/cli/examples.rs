@@ -60,6 +60,13 @@ pub const EXAMPLES: &[(&str, &[&str])] = &[
     ("service status", &["homing service status"]),
     ("validate", &["homing validate --config homing.toml"]),
     ("test", &["homing test --config homing.toml", "homing test --cases rules.cases.toml"]),
+    (
+        "conformance",
+        &[
+            "homing conformance https://sync.example.org --config homing.toml --token-file scratch-token",
+            "homing conformance https://hub.example.org --token-file scratch-token --other-token-file other-token",
+        ],
+    ),
     ("demo", &["homing demo --keep demo-files"]),
     ("simulate", &["homing simulate --seeds 1000", "homing simulate --seed 42"]),
     ("completions", &["homing completions bash > ~/.local/share/bash-completion/completions/homing"]),

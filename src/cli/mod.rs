@@ -9,6 +9,7 @@ mod agent;
 mod attach;
 mod completions;
 mod conflicts;
+mod conformance;
 mod context;
 mod demo;
 mod detach;
@@ -124,6 +125,8 @@ enum Command {
     Validate(validate::Args),
     /// Try the rule cases written beside a config.
     Test(test::Args),
+    /// Test somebody's sync endpoint, with a scratch account.
+    Conformance(conformance::Args),
     /// Show the whole of it on sample data, in under a minute.
     Demo(demo::Args),
     /// Run the simulator.
@@ -183,6 +186,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Service(args) => service::run(args, context),
         Command::Validate(args) => validate::run(args, context),
         Command::Test(args) => test::run(args, context),
+        Command::Conformance(args) => conformance::run(args, context),
         Command::Demo(args) => demo::run(args, context),
         Command::Simulate(args) => simulate::run(args, context),
         Command::Completions(args) => completions::run(args, context),
@@ -228,6 +232,7 @@ mod tests {
                 "service",
                 "validate",
                 "test",
+                "conformance",
                 "demo",
                 "simulate",
                 "completions",

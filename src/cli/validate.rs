@@ -74,7 +74,7 @@ pub fn load(path: Option<&Path>, environment: &[(String, String)]) -> Result<Con
     config::load(path, environment).map_err(|error| bad(&error))
 }
 
-fn bad(error: &ConfigError) -> Failure {
+pub fn bad(error: &ConfigError) -> Failure {
     let what = if error.problems.len() == 1 { "the config has a problem" } else { "the config has problems" };
     let hint = "correct it; docs/config.md names every key";
     Failure::new(Exit::BadConfig, format!("{what}:\n  {}", error.to_string().replace('\n', "\n  ")), hint)

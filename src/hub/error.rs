@@ -23,6 +23,10 @@ pub enum HubError {
     IncarnationOver(String),
     EpochOver(String),
     CursorOver,
+    /// Rows of a push that is taken whole or not at all moved on: pull first.
+    Behind(String),
+    /// A push that is taken whole or not at all holds what the hub cannot store.
+    Unfit(String),
     TooLarge(String),
     RateLimited,
     /// The file is locked, or too many requests wait.
@@ -74,6 +78,10 @@ impl HubError {
                 "the cursor is older than this hub keeps deletions".into(),
                 "pull from nothing; unsent changes stay valid",
             ),
+            HubError::Behind(what) => (409, "behind", what.clone(), "pull, then push again; nothing was taken"),
+            HubError::Unfit(what) => {
+                (422, "unfit", what.clone(), "correct this row or bring the table to the hub; nothing was taken")
+            }
             HubError::TooLarge(what) => (413, "too_large", what.clone(), "send less at once"),
             HubError::RateLimited => (429, "rate_limited", "too many requests from this account".into(), "wait"),
             HubError::Busy => (503, "busy", "the hub is busy; nothing of this request was kept".into(), "try again"),

@@ -22,6 +22,7 @@ pub mod settings;
 pub mod sqlite;
 pub mod store;
 pub mod token;
+pub mod watermelon;
 
 pub use backup::backup;
 pub use error::HubError;

@@ -5,6 +5,7 @@
 //! (PostgreSQL) takes its place behind this trait and passes the same tests.
 
 use super::error::Result;
+use super::watermelon::{Asked, Sent};
 use crate::model::Revision;
 use crate::protocol::{Digest, DigestRequest, Hello, Pull, Pulled, RowAnswer, RowRequest, ScopeStatus, Welcome};
 
@@ -41,6 +42,12 @@ pub trait Store: Send {
     fn push(&mut self, who: &Who, body: &[u8], now: i64) -> Result<Vec<u8>>;
 
     fn pull(&mut self, who: &Who, pull: &Pull, now: i64) -> Result<Pulled>;
+
+    /// What a WatermelonDB client lacks, as the bytes to answer with.
+    fn watermelon_pull(&mut self, who: &Who, asked: &Asked, now: i64) -> Result<Vec<u8>>;
+
+    /// Takes the whole push of a WatermelonDB client, or refuses it whole.
+    fn watermelon_push(&mut self, who: &Who, sent: &Sent, now: i64) -> Result<Vec<u8>>;
 
     fn digest(&mut self, request: &DigestRequest, now: i64) -> Result<Digest>;
 

@@ -10,6 +10,8 @@ mod survey;
 mod template;
 mod triggers;
 
+pub use open::read_only;
+
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

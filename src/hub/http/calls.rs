@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use super::answer::{self, Packed};
 use super::live;
 use super::server::Hub;
+use super::watermelon;
 use crate::hub::error::{HubError, Result};
 use crate::hub::scopes::{OpenScope, lock};
 use crate::hub::token::Claims;
@@ -33,12 +34,13 @@ pub(super) fn router(hub: Arc<Hub>) -> Router {
     Router::new()
         .route("/healthz", get(|| async { answer::plain("ok\n") }))
         .route("/v1/scopes/{scope}/{call}", any(call))
+        .route("/watermelon/{call}", any(watermelon))
         .fallback(async || answer::refusal(&nowhere()))
         .method_not_allowed_fallback(async || answer::refusal(&nowhere()))
         .with_state(hub)
 }
 
-fn nowhere() -> HubError {
+pub(super) fn nowhere() -> HubError {
     HubError::NotFound("there is no such place; docs/protocol.md names them all".to_owned())
 }
 
@@ -56,12 +58,27 @@ async fn call(
     response
 }
 
+async fn watermelon(
+    State(hub): State<Arc<Hub>>,
+    path: std::result::Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response<Body> {
+    let Ok(Path(call)) = path else { return answer::refusal(&nowhere()) };
+    watermelon::answer(&hub, &call, request).await.unwrap_or_else(|error| answer::refusal(&error))
+}
+
+/// Who asks, if the token is good and has not asked too often.
+pub(super) fn admit(hub: &Hub, headers: &HeaderMap) -> Result<Claims> {
+    let claims = authorize(hub, headers)?;
+    match lock(&hub.rate).take(&claims.sub, crate::hub::now()) {
+        true => Ok(claims),
+        false => Err(HubError::RateLimited),
+    }
+}
+
 async fn answer(hub: &Arc<Hub>, scope: &str, call: &str, request: Request) -> Result<Response<Body>> {
     let (parts, body) = request.into_parts();
-    let claims = authorize(hub, &parts.headers)?;
-    if !lock(&hub.rate).take(&claims.sub, crate::hub::now()) {
-        return Err(HubError::RateLimited);
-    }
+    let claims = admit(hub, &parts.headers)?;
     let name = claims.reach(scope)?;
     let scope = hub.scopes.get(&name);
     let who = claims.who();
@@ -136,7 +153,7 @@ fn authorize(hub: &Hub, headers: &HeaderMap) -> Result<Claims> {
     Ok(claims)
 }
 
-fn packing(headers: &HeaderMap) -> Result<Packing> {
+pub(super) fn packing(headers: &HeaderMap) -> Result<Packing> {
     let mut named = headers.get_all(header::CONTENT_ENCODING).iter();
     let (first, second) = (named.next(), named.next());
     let name = first.map_or(Ok(""), |value| value.to_str());
@@ -147,7 +164,7 @@ fn packing(headers: &HeaderMap) -> Result<Packing> {
 }
 
 /// The body as it came, never more than `bytes_max` of it.
-async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Vec<u8>> {
+pub(super) async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Vec<u8>> {
     let too_large = || HubError::TooLarge(format!("a body may have {bytes_max} bytes"));
     let slow = |_| HubError::Malformed("the body did not come in time".to_owned());
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -170,7 +187,7 @@ async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<
     tokio::time::timeout(BODY_MAX, read).await.map_err(slow)?
 }
 
-fn unpack(packing: Packing, packed: Vec<u8>, bytes_max: usize) -> Result<Vec<u8>> {
+pub(super) fn unpack(packing: Packing, packed: Vec<u8>, bytes_max: usize) -> Result<Vec<u8>> {
     if packing == Packing::Plain {
         return Ok(packed);
     }

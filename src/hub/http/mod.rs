@@ -11,3 +11,4 @@ mod live;
 mod rate;
 pub mod server;
 mod tls;
+mod watermelon;

@@ -63,6 +63,12 @@ pub(super) fn answered(db: &Connection, id: i64, batch: i64, body_hash: &[u8], a
     Ok(())
 }
 
+/// A push that is not numbered.
+pub(super) fn pushed(db: &Connection, id: i64, now: i64) -> Result<()> {
+    db.prepare_cached("UPDATE _hub_device SET pushed_at = ? WHERE id = ?")?.execute([now, id])?;
+    Ok(())
+}
+
 pub(super) fn unpack(answer: &[u8]) -> Result<Vec<u8>> {
     Packing::Zstd.unpack(answer, ANSWER_BYTES_MAX).map_err(|error| HubError::Damaged(error.to_string()))
 }

@@ -61,6 +61,13 @@ INSERT INTO _hub_device(id, account, incarnation, device) VALUES (0, 'sql', '', 
 INSERT INTO _hub_meta VALUES ('head', 0), ('pruned', 0), ('copied', 0);
 ";
 
+/// `_hub_mark`: the times given out to WatermelonDB clients (`watermelon::mark`). Came
+/// after the first files were made; a hub without it leaves it alone.
+const MARKS: &str = "
+CREATE TABLE IF NOT EXISTS _hub_mark(time INTEGER PRIMARY KEY, rev INTEGER NOT NULL, client INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS _hub_mark_client ON _hub_mark(client, time);
+";
+
 /// Makes the layout in a new file; checks and upgrades it in an old one, in the caller's
 /// transaction. True when it was new.
 pub(super) fn ready(db: &Connection, epoch: &str) -> Result<bool> {
@@ -68,10 +75,14 @@ pub(super) fn ready(db: &Connection, epoch: &str) -> Result<bool> {
         db.query_row("SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE name = '_hub_meta')", [], |row| row.get(0))?;
     if there {
         return match number(db, "format")? {
-            FORMAT => Ok(false),
+            FORMAT => {
+                db.execute_batch(MARKS)?;
+                Ok(false)
+            }
             old @ 1..FORMAT => {
                 UPGRADES[old as usize - 1..].iter().try_for_each(|step| db.execute_batch(step))?;
                 set(db, "format", FORMAT)?;
+                db.execute_batch(MARKS)?;
                 Ok(false)
             }
             newer => Err(HubError::set_up(
@@ -81,6 +92,7 @@ pub(super) fn ready(db: &Connection, epoch: &str) -> Result<bool> {
         };
     }
     db.execute_batch(TABLES)?;
+    db.execute_batch(MARKS)?;
     db.execute_batch(&capture::log_table(LOG, 1))?;
     db.execute("INSERT INTO _hub_meta VALUES ('format', ?), ('epoch', ?)", params![FORMAT, epoch])?;
     Ok(true)

@@ -30,6 +30,7 @@ mod put;
 mod schema;
 mod scope;
 mod tables;
+mod watermelon;
 mod writing;
 
 #[cfg(test)]

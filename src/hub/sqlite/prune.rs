@@ -23,6 +23,7 @@ pub(super) fn prune(scope: &mut Scope, now: i64) -> Result<()> {
         db.execute("DELETE FROM _hub_row WHERE op = 3 AND at < ?", [before])?;
         layout::set(db, "pruned", newest.max(layout::number(db, "pruned")?))?;
     }
+    db.execute("DELETE FROM _hub_mark WHERE time < ?", [before])?;
     db.execute("DELETE FROM _hub_audit WHERE at < ?", [now - scope.settings.audit_age_max])?;
     super::device::note_seen(db, &mut scope.seen)?;
     writing.commit()?;

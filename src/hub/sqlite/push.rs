@@ -98,7 +98,7 @@ fn seen_before(sender: &Device, batch: i64, body_hash: &[u8]) -> Result<Option<V
 }
 
 /// Every change in order, then those that had to wait for others.
-fn run(batch: &Batch, writing: &Writing, stopped: &Offenders) -> Result<(Vec<WireOutcome>, Vec<Touched>)> {
+pub(super) fn run(batch: &Batch, writing: &Writing, stopped: &Offenders) -> Result<(Vec<WireOutcome>, Vec<Touched>)> {
     let mut outcomes: Vec<Option<WireOutcome>> = vec![None; batch.changes.len()];
     let mut touched = Vec::new();
     let mut blocked = Vec::new();

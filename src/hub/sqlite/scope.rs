@@ -9,10 +9,11 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::schema::{Schema, Shape};
 use super::writing::Writing;
-use super::{device, digest, hello, layout, look, outside, prune, pull, push, tables};
+use super::{device, digest, hello, layout, look, outside, prune, pull, push, tables, watermelon};
 use crate::hub::error::Result;
 use crate::hub::settings::Settings;
 use crate::hub::store::{Store, Who};
+use crate::hub::watermelon::{Asked, Sent};
 use crate::model::Revision;
 use crate::protocol::{Digest, DigestRequest, Hello, Pull, Pulled, RowAnswer, RowRequest, ScopeStatus, Welcome};
 
@@ -133,6 +134,14 @@ impl Store for Scope {
 
     fn pull(&mut self, who: &Who, request: &Pull, now: i64) -> Result<Pulled> {
         pull::pull(self, who, request, now)
+    }
+
+    fn watermelon_pull(&mut self, who: &Who, asked: &Asked, now: i64) -> Result<Vec<u8>> {
+        watermelon::pull(self, who, asked, now)
+    }
+
+    fn watermelon_push(&mut self, who: &Who, sent: &Sent, now: i64) -> Result<Vec<u8>> {
+        watermelon::push(self, who, sent, now)
     }
 
     fn digest(&mut self, request: &DigestRequest, now: i64) -> Result<Digest> {

@@ -119,8 +119,11 @@ impl Kind for Records {
             // the edit was made then, would hide it from them.
             let stamp = change.stamp.max(Stamp::from_millis(speech.now));
             shape.put_modified(&mut record, stamp);
-            if change.operation == Operation::Delete {
-                shape.put_deleted(&mut record, stamp);
+            match change.operation {
+                Operation::Delete => shape.put_deleted(&mut record, stamp),
+                // Its key may have been deleted before: what is merged there would stay so.
+                Operation::Insert => shape.put_standing(&mut record),
+                Operation::Update => {}
             }
             let record = Ordered::Leaf(Json::Object(speech.stamped(record)));
             match groups.iter_mut().find(|(known, _)| known.collection == shape.collection) {

@@ -174,6 +174,14 @@ impl Shape {
         };
     }
 
+    /// Says that a record stands, where deletions have a field and the app has no column
+    /// for it.
+    pub fn put_standing(&self, record: &mut Record) {
+        if let Some(name) = &self.deleted {
+            record.entry(name.clone()).or_insert(Json::Null);
+        }
+    }
+
     fn key_record(&self, key: &Key) -> Record {
         let pair = |(at, value): (&usize, &Value)| {
             let field = &self.fields[*at];

@@ -39,17 +39,18 @@ class Harvest(Backend):
             for row in self.tables[name].values()
             if row["user_id"] == request.user and row["server_updated_at_ms"] > since
         ]
-        found.sort(key=lambda entry: (entry[0], entry[1], entry[2]["id"]))
-        start = int(request.body.get("cursor") or 0)
-        page = found[start : start + self.page_rows]
+        place = lambda entry: "%015d/%s/%s" % (entry[0], entry[1], entry[2]["id"])
+        after = request.body.get("cursor") or ""
+        left = sorted((entry for entry in found if place(entry) > after), key=place)
+        page = left[: self.page_rows]
         changes = {name: {"created": [], "updated": [], "deleted": []} for name in TABLES}
         for _, name, row in page:
             if row["deleted_at"] is not None:
                 changes[name]["deleted"].append(row["id"])
             else:
                 changes[name]["created" if row["made_at"] > since else "updated"].append(row)
-        more = start + len(page) < len(found)
-        cursor = str(start + len(page)) if more else None
+        more = len(page) < len(left)
+        cursor = place(page[-1]) if more else None
         return {"serverTimestamp": now, "changes": changes, "hasMore": more, "nextCursor": cursor}
 
     def push(self, request):
@@ -82,6 +83,9 @@ class Harvest(Backend):
                     raise Refused(403, "row level security")
                 if known and known["server_updated_at_ms"] > since:
                     raise Refused(409, "a row is newer")
+            for id in lists["deleted"]:
+                if id in self.tables[name] and self.tables[name][id]["user_id"] != request.user:
+                    raise Refused(403, "row level security")
         made = {(name, row["id"]) for name, lists in changes.items() for row in lists["created"] + lists["updated"]}
         for name, lists in changes.items():
             if name in PARENTS:

@@ -8,6 +8,7 @@ mod pushing;
 mod random;
 mod restoring;
 mod schemas;
+mod watermelon;
 
 use std::path::PathBuf;
 
