@@ -15,8 +15,10 @@ pub mod network;
 pub mod perform;
 pub mod rules;
 pub mod run;
+pub mod sleep;
 pub mod standing;
 pub mod supervisor;
+pub mod telemetry;
 pub mod watch;
 pub mod worker;
 

@@ -19,6 +19,7 @@ use super::desk::Desk;
 use super::memory;
 use super::network::Network;
 use super::supervisor;
+use super::{sleep, telemetry};
 use crate::config::{Config, paths};
 use crate::ipc::{self, Audience, Role};
 
@@ -103,13 +104,18 @@ pub fn run(options: Options) -> Result<(), StartError> {
         next: fault.reason.next,
         kind: StartErrorKind::Config,
     })?;
-    let desk = Desk { board: crew.board.clone(), crew: crew.clone() };
+    let telemetry_url = options.config.telemetry_url.clone();
+    let desk = Desk { board: crew.board.clone(), crew: crew.clone(), telemetry_url: telemetry_url.clone() };
     let served = runtime.spawn(ipc::serve(listener, Arc::new(desk), limits, stopped));
     let network = Network::watch(crew.posts());
     tracing::info!(device, socket = %socket.display(), replicas = crew.size(), "ready");
     supervisor::ready(&standing(&crew));
     runtime.spawn(supervisor::describe(crew.board.clone()));
     runtime.spawn(supervisor::keep_alive(crew.clone()));
+    if let Some(url) = telemetry_url {
+        runtime.spawn(telemetry::send(crew.telemetry.clone(), url));
+    }
+    sleep::watch(crew.clone());
     let end = runtime.block_on(serve_until_told_to_stop(&crew, Arc::new(options), signals, network));
     supervisor::stopping();
     tracing::info!(signal = end, "stopping");
@@ -174,6 +180,7 @@ fn tell_what_needs_a_restart(was: &Config, is: &Config) {
         ("socket", was.socket != is.socket),
         ("state_dir", was.state_dir != is.state_dir),
         ("socket_access", was.socket_access != is.socket_access),
+        ("telemetry_url", was.telemetry_url != is.telemetry_url),
         ("socket_group", was.socket_group != is.socket_group),
     ];
     for (key, _) in changed.iter().filter(|(_, changed)| *changed) {

@@ -7,6 +7,7 @@ mod conflicts;
 mod doctor;
 mod floors;
 mod history;
+mod hostile;
 mod house;
 mod http;
 mod hub;
