@@ -10,6 +10,7 @@
 //! A benchmark that finds a wrong result panics: a fast wrong answer is no figure.
 
 mod capture;
+mod conflicts;
 mod data;
 mod decide;
 mod idle;
@@ -74,6 +75,7 @@ const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("status", outbox::status),
     ("plan", decide::plan),
     ("resolve", decide::resolve),
+    ("conflicts", conflicts::run),
 ];
 
 fn main() -> ExitCode {

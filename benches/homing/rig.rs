@@ -11,7 +11,7 @@ use homing::agent::clock::SystemClock;
 use homing::agent::memory::FileMemory;
 use homing::agent::perform::{self, Performer, World};
 use homing::engine::Chance;
-use homing::engine::session::{Action, Event, Session, Step, Wake};
+use homing::engine::session::{Action, Event, Report, Session, Step, Wake};
 use homing::model::Strategy;
 use homing::model::settings::{Limits, Remote, Replica, Schedule, TableRule, TokenSource};
 use homing::model::status::Cycle;
@@ -184,6 +184,24 @@ impl Device {
             spent.iter().map(|(step, time)| format!("{step} {:.2} s", time.as_secs_f64())).collect();
         eprintln!("  {}", spent.join(", "));
         self.performer.tally.cycle.clone()
+    }
+}
+
+impl Device {
+    /// A pull alone, whatever is unsent; how many rows came.
+    pub fn pull(&mut self) -> u64 {
+        let mut step = Step::Begin;
+        loop {
+            let done = self.performer.perform(step).unwrap_or_else(|fault| panic!("{step:?}: {fault:?}"));
+            step = match (step, done) {
+                (Step::Begin, _) => Step::Greet,
+                (Step::Greet, _) => Step::Fetch,
+                (Step::Fetch, _) | (_, Report::Applied { done: false, .. }) => Step::Apply,
+                (_, Report::Applied { more: true, .. }) => Step::Fetch,
+                (Step::End, _) => return self.performer.tally.cycle.pulled,
+                _ => Step::End,
+            };
+        }
     }
 }
 

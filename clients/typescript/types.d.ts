@@ -145,6 +145,8 @@ export interface Link {
   /** Failed cycles in a row. */
   failures: number;
   latency_ms: number | null;
+  /** How far this device's clock is ahead of the remote's, as last measured; negative where it is behind. Stamps are corrected by it. */
+  skew_ms: number | null;
 }
 
 /** `homing.metrics/1`. What counts something counts from the agent's start. */

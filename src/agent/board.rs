@@ -74,6 +74,7 @@ pub struct Face {
     /// Bytes a second, as last measured.
     pub rate_up: Option<u64>,
     pub rate_down: Option<u64>,
+    pub skew: Option<i64>,
     /// Cycles begun and ended, and how the last one ended.
     pub begun: u64,
     pub ended: u64,
@@ -98,6 +99,7 @@ impl Face {
             latency: None,
             rate_up: None,
             rate_down: None,
+            skew: None,
             begun: 0,
             ended: 0,
             outcome: None,
@@ -120,7 +122,7 @@ impl Face {
             next_sync_at: self.next_sync_at,
             oldest_pending_seconds: counts.oldest.map(|at| (now.saturating_sub(at).max(0) / 1000) as u64),
             online: self.view.online,
-            link: Link { latency_ms: self.latency, failures: self.view.failures },
+            link: Link { latency_ms: self.latency, failures: self.view.failures, skew_ms: self.skew },
             last_cycle: self.last_cycle.clone(),
             notes: self.notes.clone(),
             progress: if self.view.word == State::Syncing { self.progress.clone() } else { None },

@@ -86,6 +86,7 @@ impl Inquiry {
             row,
             columns: columns.into(),
             device,
+            role: String::new(),
         });
         let now = Now { millis: SystemClock.millis(), offset: 0 };
         let rules = Rules::new(&self.replica, &self.store.schema());

@@ -22,4 +22,4 @@ pub mod telemetry;
 pub mod watch;
 pub mod worker;
 
-pub use run::{Options, StartError, StartErrorKind, run};
+pub use run::{CONFIG_READ, Options, StartError, StartErrorKind, run};

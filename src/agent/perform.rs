@@ -53,6 +53,8 @@ pub struct Tally {
     pub queued: BTreeMap<String, u64>,
     /// Milliseconds the last answer took.
     pub latency: Option<u64>,
+    /// How far this device's clock is ahead of the remote's, milliseconds.
+    pub skew: Option<i64>,
 }
 
 /// The world a performer lives in.
@@ -166,6 +168,12 @@ impl Performer {
         self.remembered = self.world.memory.load()?;
         match incarnation::compare(&self.known, self.remembered.as_ref()) {
             Judgement::Same => {}
+            Judgement::First => {
+                let incarnation = Incarnation((self.world.fresh_name)());
+                self.store_mut().incarnate(&incarnation)?;
+                self.known = Known { incarnation, batch: 0 };
+                self.remember()?;
+            }
             Judgement::New => self.reincarnate(None)?,
             Judgement::Stranger => {
                 self.reincarnate(Some(
@@ -194,6 +202,9 @@ impl Performer {
         };
         self.measure(greeted.time);
         self.remark_refusals(&greeted);
+        if let Some(rules) = &mut self.rules {
+            rules.role.clone_from(&greeted.role);
+        }
         let store = self.store.as_mut().expect("BUG: greeting comes after beginning");
         if identity.epoch.is_empty() {
             store.note("epoch", &greeted.epoch)?;
@@ -520,6 +531,7 @@ impl Performer {
     /// Takes the remote's clock as the one that stamps are read on.
     fn measure(&mut self, remote_time: i64) {
         self.offset = remote_time - self.world.clock.millis();
+        self.tally.skew = Some(-self.offset);
         match self.offset.abs() > 60_000 {
             true => {
                 let seconds = self.offset.abs() / 1000;

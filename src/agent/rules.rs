@@ -11,6 +11,8 @@ use crate::store::Judge;
 pub struct Rules {
     replica: Replica,
     pub order: Order,
+    /// What this device's token says of who writes here.
+    pub role: String,
 }
 
 impl Rules {
@@ -20,14 +22,14 @@ impl Rules {
             .map(|table| (table.name.clone(), replica.rule(&table.name).after.clone()))
             .filter(|(_, after)| !after.is_empty())
             .collect();
-        Rules { replica: replica.clone(), order: Order::new(tables, &after) }
+        Rules { replica: replica.clone(), order: Order::new(tables, &after), role: String::new() }
     }
 }
 
 impl Judge for Rules {
     fn judge(&self, meeting: &Meeting) -> Resolution {
         let rule = self.replica.rule(meeting.table);
-        resolve::resolve(rule.strategy, &rule.policy, meeting)
+        resolve::resolve(rule.strategy, &rule.policy, &Meeting { local_role: &self.role, ..*meeting })
     }
 
     fn rank(&self, table: &str) -> usize {

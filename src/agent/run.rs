@@ -26,6 +26,9 @@ use crate::ipc::{self, Audience, Role};
 /// How long a stop may take before the process ends anyway.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
+/// In the state directory: the config's path, written whenever it has been taken in.
+pub const CONFIG_READ: &str = "config-read";
+
 /// How long to wait for the lock of an agent that is ending.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -97,6 +100,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         let _inside = runtime.enter();
         Signals::take().map_err(|error| system(format!("signals cannot be taken: {error}")))?
     };
+    note_config_read(&state_dir, &options.config);
     let crew = Arc::new(Crew::new(device.clone(), state_dir, runtime.handle().clone()));
     crew.history_age_max.store(options.config.history_age_max, Ordering::Relaxed);
     crew.bring_in_line(&options.config.replicas).map_err(|fault| StartError {
@@ -159,7 +163,9 @@ fn reload(crew: &Crew, options: &Options) {
     let changed = (options.reread)().and_then(|config| {
         tell_what_needs_a_restart(&options.config, &config);
         crew.history_age_max.store(config.history_age_max, Ordering::Relaxed);
-        crew.bring_in_line(&config.replicas).map_err(|fault| fault.reason.text)
+        let changes = crew.bring_in_line(&config.replicas).map_err(|fault| fault.reason.text)?;
+        note_config_read(&crew.state_dir, &config);
+        Ok(changes)
     });
     match changed {
         Ok(Changes { added, changed, removed }) => {
@@ -171,6 +177,15 @@ fn reload(crew: &Crew, options: &Options) {
             let line = problem.split_whitespace().collect::<Vec<_>>().join(" ");
             supervisor::ready(&format!("{}; config not reloaded: {line}", standing(crew)));
         }
+    }
+}
+
+/// Says when the config was last taken in: `doctor` compares that with the file.
+fn note_config_read(state_dir: &Path, config: &Config) {
+    let file = config.file.as_deref().map(|file| file.display().to_string()).unwrap_or_default();
+    let written = memory::replace(&state_dir.join(CONFIG_READ), file.as_bytes());
+    if let Err(error) = written {
+        tracing::debug!("when the config was read was not noted: {error}");
     }
 }
 

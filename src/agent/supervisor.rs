@@ -128,7 +128,7 @@ mod tests {
     fn replica(name: &str, state: State) -> ReplicaStatus {
         let none = serde_json::json!({
             "name": name, "database": "", "state": state, "pending": 0, "set_aside": 0, "conflicts": 0, "parked": 0,
-            "online": true, "link": {"latency_ms": null, "failures": 0},
+            "online": true, "link": {"latency_ms": null, "failures": 0, "skew_ms": null},
         });
         serde_json::from_value(none).unwrap()
     }

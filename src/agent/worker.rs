@@ -277,6 +277,7 @@ impl Worker {
             face.latency = tally.latency.or(face.latency);
             face.rate_up = rate(tally.cycle.bytes_up, desk.spent.push).or(face.rate_up);
             face.rate_down = rate(tally.cycle.bytes_down, desk.spent.pull).or(face.rate_down);
+            face.skew = tally.skew.or(face.skew);
             if reason.is_none() {
                 face.last_sync_at = Some(now);
             }

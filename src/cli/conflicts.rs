@@ -151,15 +151,19 @@ fn render(conflicts: &Conflicts, paint: &Paint, width: usize, now: i64) -> Strin
     if conflicts.conflicts.is_empty() {
         return "no conflicts\n".to_owned();
     }
-    let mut table = Table::new(&[">id", "replica", "table", "key", "what met", "settled", "when"]);
+    let mut table = Table::new(&[">id", "replica", "table", "key", "here / there", "settled by", "when"]);
     for conflict in &conflicts.conflicts {
         table.row(vec![
             conflict.id.to_string(),
             conflict.replica.clone(),
             conflict.table.clone(),
             conflict.key.clone(),
-            kind_words(&conflict.kind).to_owned(),
-            settled_words(conflict),
+            kind_in_short(&conflict.kind).to_owned(),
+            match conflict.settled_by.as_deref() {
+                Some("rule") => printable(&conflict.strategy),
+                Some("person") => "a person".to_owned(),
+                _ => "waits for you".to_owned(),
+            },
             words::moment(conflict.at, now),
         ]);
     }
@@ -179,6 +183,20 @@ fn kind_words(kind: &str) -> &str {
         "key_change" => "the key was changed",
         "unique" => "a value that must be unique is taken",
         "foreign_key" => "refers to a row that is gone",
+        other => other,
+    }
+}
+
+/// For a line among others.
+fn kind_in_short(kind: &str) -> &str {
+    match kind {
+        "update_update" => "changed / changed",
+        "update_delete" => "changed / deleted",
+        "delete_update" => "deleted / changed",
+        "insert_insert" => "made / made",
+        "key_change" => "key changed",
+        "unique" => "value taken",
+        "foreign_key" => "parent gone",
         other => other,
     }
 }
@@ -226,7 +244,7 @@ mod tests {
         let text = render(&ledger, &Paint::plain(), usize::MAX, 180_000);
         assert_eq!(
             text.lines().nth(1),
-            Some("12  notes    tasks  [\"7\"]  changed on both sides  settled by latest_timestamp  3 min ago")
+            Some("12  notes    tasks  [\"7\"]  changed / changed  latest_timestamp  3 min ago")
         );
     }
 

@@ -281,7 +281,7 @@ mod tests {
             conflicts: 2,
             next_sync_at: Some(108_000),
             lasting: true,
-            link: Link { latency_ms: None, failures: 6 },
+            link: Link { latency_ms: None, failures: 6, skew_ms: None },
             reason: Some(Reason {
                 code: ReasonCode::OfflineHubDown,
                 text: "the hub does not answer".into(),

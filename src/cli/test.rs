@@ -118,6 +118,8 @@ fn settle(replica: &Replica, case: &Case) -> (Vec<String>, String) {
             remote_stamp: if case.local_later { early } else { late },
             local_device: "local",
             remote_device: "remote",
+            local_role: &case.local_role,
+            remote_role: &case.remote_role,
             defaults: &[],
             // Times of the app's own are taken as they are written.
             now: Stamp(i64::MAX),

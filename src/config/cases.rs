@@ -34,6 +34,8 @@ pub struct Case {
     pub remote: Option<Columns>,
     /// The local side was written later; else the remote's.
     pub local_later: bool,
+    pub local_role: String,
+    pub remote_role: String,
     pub expected: Expected,
     /// Whether it waits for a person, where the case says so.
     pub waits: Option<bool>,
@@ -49,7 +51,8 @@ pub enum Expected {
     Columns(Columns),
 }
 
-const KEYS: [&str; 9] = ["name", "replica", "table", "base", "local", "remote", "later", "expected", "waits"];
+const KEYS: [&str; 11] =
+    ["name", "replica", "table", "base", "local", "remote", "later", "local_role", "remote_role", "expected", "waits"];
 
 /// The file that a config's cases are in.
 pub fn file_beside(config: &Path) -> PathBuf {
@@ -100,6 +103,7 @@ fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<Case> {
     let local = reader.side("local", "deleted");
     let remote = reader.side("remote", "deleted");
     let local_later = reader.text("later").is_some_and(|word| reader.one_of("later", &word, &["local", "remote"]) == 0);
+    let (local_role, remote_role) = (reader.text("local_role"), reader.text("remote_role"));
     let expected = reader.expected();
     let waits = reader.flag("waits");
     (problems.len() == before).then(|| Case {
@@ -111,6 +115,8 @@ fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<Case> {
         local: local.flatten(),
         remote: remote.flatten(),
         local_later,
+        local_role: local_role.unwrap_or_default(),
+        remote_role: remote_role.unwrap_or_default(),
         expected: expected.unwrap_or(Expected::Deleted),
         waits,
     })

@@ -33,6 +33,9 @@ fn set(table: &mut Table, part: Part, words: &[&str], value: &str, place: &Place
         table.insert(word, Node { value, place: place.clone(), key: place.clone() });
         return;
     }
+    if word == "strategy" {
+        unfold(table, &word);
+    }
     let Some(section) = section(table, &word, place) else { return };
     match (part, word.as_str()) {
         (Part::Top, "replica") if words.len() > 2 => {
@@ -42,10 +45,20 @@ fn set(table: &mut Table, part: Part, words: &[&str], value: &str, place: &Place
         }
         (Part::Replica, "tables") if words.len() > 2 => {
             // The name of a table may hold `__` itself.
-            let (key, name) = words[1..].split_last().expect("BUG: there are two words");
+            let last = words.len() - 1;
+            let strategy = (2..last).rfind(|at| words[*at].eq_ignore_ascii_case("strategy"));
+            let (name, rest) = words[1..].split_at(strategy.unwrap_or(last) - 1);
             if let Some(table) = named(section, &name.join("__"), place) {
-                set(table, Part::Table, &[key], value, place);
+                set(table, Part::Table, rest, value, place);
             }
+        }
+        (Part::Defaults | Part::Table, "strategy") => set(section, Part::Strategy, &words[1..], value, place),
+        (Part::Strategy, "columns") => {
+            let column = words[1..].join("__");
+            let known = section.keys().find(|known| known.eq_ignore_ascii_case(&column)).cloned();
+            let value = Value::Text(value.to_owned());
+            let name = known.unwrap_or_else(|| column.to_ascii_lowercase());
+            section.insert(name, Node { value, place: place.clone(), key: place.clone() });
         }
         (Part::Replica, "remote") => set(section, Part::Remote, &words[1..], value, place),
         (Part::Replica, "schedule") => set(section, Part::Schedule, &words[1..], value, place),
@@ -53,6 +66,16 @@ fn set(table: &mut Table, part: Part, words: &[&str], value: &str, place: &Place
         (Part::Replica, "defaults") => set(section, Part::Defaults, &words[1..], value, place),
         // Not a section: whoever reads the tree complains about its name.
         _ => set(section, part, &words[1..2], value, place),
+    }
+}
+
+/// `strategy = "merge"` becomes a section with that rule.
+fn unfold(table: &mut Table, name: &str) {
+    if let Some(node) = table.get_mut(name)
+        && let Value::Text(_) = node.value
+    {
+        let rule = Node { value: node.value.clone(), place: node.place.clone(), key: node.key.clone() };
+        node.value = Value::Table(Table::from_iter([("rule".to_owned(), rule)]));
     }
 }
 

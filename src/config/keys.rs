@@ -343,6 +343,13 @@ const LIMITS: &[Key] = &[
         "10000",
         "How many settled conflicts stay in the ledger.",
     ),
+    key(
+        "ledger_bytes_max",
+        Kind::Size { min: 1_024 },
+        "\"256MiB\"",
+        "\"16MiB\"",
+        "How much of the app's file settled conflicts may take; the oldest go first.",
+    ),
 ];
 
 const TABLE: &[Key] = &[
@@ -415,6 +422,13 @@ const STRATEGY: &[Key] = &[
         "\"latest_timestamp\"",
         "\"manual\"",
         "What a column without a rule of its own comes to that both sides changed.",
+    ),
+    key(
+        "roles",
+        Kind::List,
+        "[]",
+        "[\"manager\"]",
+        "Roles of tokens whose version stands over that of those further down, and of those not listed, before the rule is asked.",
     ),
     key(
         "in_doubt",

@@ -30,7 +30,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 pub use self::check::{check_against, check_columns};
-pub use self::problem::{ConfigError, Place, Problem};
+pub use self::problem::{ConfigError, Place, Problem, did_you_mean};
 use self::replica::Folders;
 use self::section::{Problems, Section};
 use self::tree::{Node, Table, Value};

@@ -92,6 +92,6 @@ pub(super) fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a 
 }
 
 /// `did you mean …?`, or nothing.
-pub(super) fn did_you_mean<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+pub fn did_you_mean<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     nearest(typed, candidates).map_or_else(String::new, |name| format!("did you mean `{name}`?"))
 }

@@ -56,7 +56,7 @@ pub fn reference() -> String {
 pub fn presets() -> String {
     let off = |value: Option<String>| value.unwrap_or_else(|| "off".to_owned());
     type Show<'a> = &'a dyn Fn(&Preset) -> String;
-    let rows: [(&str, Show); 17] = [
+    let rows: [(&str, Show); 18] = [
         ("schedule.every", &|preset| off(preset.schedule.every.map(in_units))),
         ("schedule.debounce", &|preset| in_units(preset.schedule.debounce)),
         ("schedule.debounce_max", &|preset| in_units(preset.schedule.debounce_max)),
@@ -74,6 +74,7 @@ pub fn presets() -> String {
         ("limits.delete_rows_min", &|preset| preset.limits.delete_rows_min.to_string()),
         ("limits.ledger_age_max", &|preset| in_units(preset.limits.ledger_age_max)),
         ("limits.ledger_rows_max", &|preset| preset.limits.ledger_rows_max.to_string()),
+        ("limits.ledger_bytes_max", &|preset| in_bytes(preset.limits.ledger_bytes_max)),
     ];
     let mut out = String::from("| |");
     preset::NAMES.iter().for_each(|name| out += &format!(" {name} |"));

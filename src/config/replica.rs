@@ -205,6 +205,7 @@ fn read_limits(section: &Section, base: Limits) -> Limits {
         delete_rows_min: count("delete_rows_min", base.delete_rows_min),
         ledger_age_max: section.millis("ledger_age_max").unwrap_or(base.ledger_age_max),
         ledger_rows_max: count("ledger_rows_max", base.ledger_rows_max),
+        ledger_bytes_max: count("ledger_bytes_max", base.ledger_bytes_max),
     }
 }
 

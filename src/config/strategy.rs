@@ -40,6 +40,7 @@ pub(super) fn read(section: &Section, base: Strategy, policy: Policy) -> (Strate
         }
     }
     let policy = Policy {
+        roles: section.list("roles").unwrap_or(policy.roles),
         columns,
         contested: side("contested", policy.contested),
         in_doubt: side("in_doubt", policy.in_doubt),

@@ -365,6 +365,11 @@ fn the_environment_sets_any_value_with_its_type() {
          HOMING__REPLICA__MY_NOTES__EXCLUDE=[\"a,b\"]
          HOMING__REPLICA__MY_NOTES__TABLES__USER__ROLES__PRIORITY=0
          HOMING__REPLICA__MY_NOTES__TABLES__USERS__IMMEDIATE=true
+         HOMING__REPLICA__MY_NOTES__TABLES__USER__ROLES__STRATEGY__RULE=merge
+         HOMING__REPLICA__MY_NOTES__TABLES__USER__ROLES__STRATEGY__COLUMNS__TIMES__SEEN=counter
+         HOMING__REPLICA__MY_NOTES__TABLES__STRATEGY__STRATEGY=manual
+         HOMING__REPLICA__MY_NOTES__TABLES__FORMS__STRATEGY__ROLES=owner, manager
+         HOMING__REPLICA__MY_NOTES__DEFAULTS__STRATEGY__CONTESTED=server_wins
          HOMING__REPLICA__MY_NOTES__PRESET=
          HOMING_SOCKET=elsewhere
          HOMINGX__Y=z",
@@ -378,6 +383,29 @@ fn the_environment_sets_any_value_with_its_type() {
     assert_eq!(replica.exclude, ["a,b"]);
     assert_eq!(replica.rule("user__roles").priority, Priority(0));
     assert!(replica.rule("users").immediate);
+    let roles = replica.rule("user__roles");
+    assert_eq!((roles.strategy, roles.policy.column("times__seen")), (Strategy::Merge, Some(ColumnRule::Counter)));
+    assert_eq!(replica.rule("strategy").strategy, Strategy::Manual);
+    assert_eq!(replica.rule("forms").policy.roles, ["owner", "manager"]);
+    assert_eq!(replica.rule("forms").policy.contested, SideRule::ServerWins);
+}
+
+#[test]
+fn the_environment_refines_a_strategy_that_the_file_has_as_a_word() {
+    let tables = "[replica.notes]
+         database = 'notes.db'
+         remote.url = 'https://hub.example.org'
+         remote.token_file = 'token'
+         tables.tasks.strategy = 'merge'";
+    let replica = good(tables, "HOMING__REPLICA__NOTES__TABLES__TASKS__STRATEGY__COLUMNS__Votes=counter");
+    let rule = replica.rule("tasks");
+    assert_eq!((rule.strategy, rule.policy.column("votes")), (Strategy::Merge, Some(ColumnRule::Counter)));
+    let variable = "HOMING__REPLICA__NOTES__TABLES__TASKS__STRATEGY__COLUMNS__VOTES=countr";
+    bad(
+        tables,
+        variable,
+        "HOMING__REPLICA__NOTES__TABLES__TASKS__STRATEGY__COLUMNS__VOTES: `replica.notes.tables.tasks.strategy.columns.votes`: `countr` is not known; did you mean `counter`?",
+    );
 }
 
 #[test]

@@ -18,7 +18,9 @@ pub struct Known {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
     Same,
-    /// Never seen: a new file, or one from before the state directory was lost.
+    /// Nobody remembers anything of it: its first life.
+    First,
+    /// It knows nothing of the life that the state directory remembers here.
     New,
     /// Another life of a file: cloned from elsewhere, or put in the place of ours.
     Stranger,
@@ -29,7 +31,8 @@ pub enum Judgement {
 /// The file against the state directory.
 pub fn compare(file: &Known, remembered: Option<&Known>) -> Judgement {
     match remembered {
-        _ if file.incarnation.0.is_empty() => Judgement::New,
+        None if file.incarnation.0.is_empty() => Judgement::First,
+        Some(_) if file.incarnation.0.is_empty() => Judgement::New,
         None => Judgement::Stranger,
         Some(remembered) if remembered.incarnation != file.incarnation => Judgement::Stranger,
         Some(remembered) if remembered.batch > file.batch => Judgement::Older,
@@ -68,7 +71,8 @@ mod tests {
     /// Traps 21 and 28.
     #[test]
     fn a_file_behind_any_memory_is_not_the_one_we_know() {
-        assert_eq!(compare(&known("", 0), None), Judgement::New);
+        assert_eq!(compare(&known("", 0), None), Judgement::First);
+        assert_eq!(compare(&known("", 0), Some(&known("a", 3))), Judgement::New);
         assert_eq!(compare(&known("a", 3), None), Judgement::Stranger);
         assert_eq!(compare(&known("a", 3), Some(&known("b", 3))), Judgement::Stranger);
         assert_eq!(compare(&known("a", 3), Some(&known("a", 4))), Judgement::Older);

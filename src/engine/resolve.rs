@@ -16,6 +16,8 @@ mod laws;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Ordering;
+
 pub use self::combine::{Misfit, fits};
 use self::combine::{Unfit, combine, inferred};
 use self::later::later;
@@ -44,8 +46,12 @@ pub fn resolve(strategy: Strategy, policy: &Policy, meeting: &Meeting) -> Resolu
         (Some(local), Some(remote)) if lives.alike() => rows(strategy, policy, meeting, local, remote),
         _ => deletion(strategy, policy, meeting, &lives),
     };
-    let by = if lives.alike() { strategy.word() } else { deletes(strategy, policy).word() };
-    Resolution { settled_by: (!open).then_some(Settler::Rule), ..settle(verdict, record, format!("{by}: {note}.")) }
+    Resolution { settled_by: (!open).then_some(Settler::Rule), ..settle(verdict, record, sentence(&note)) }
+}
+
+fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    letters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
 }
 
 /// True for equal rows in which both sides counted: two that each add one to ten have
@@ -141,8 +147,22 @@ fn deletion(strategy: Strategy, policy: &Policy, meeting: &Meeting, lives: &Live
     }
 }
 
+/// Whose role stands over the other's, and a clause that says so.
+fn by_role(policy: &Policy, meeting: &Meeting) -> Option<(Verdict, String)> {
+    let (ours, theirs) = (policy.rank(meeting.local_role), policy.rank(meeting.remote_role));
+    let (verdict, whose, role) = match ours.cmp(&theirs) {
+        Ordering::Equal => return None,
+        Ordering::Less => (Verdict::KeepLocal, "this device", meeting.local_role),
+        Ordering::Greater => (Verdict::TakeRemote, "the remote", meeting.remote_role),
+    };
+    Some((verdict, format!("{whose} has the version of the role {role}, which stands")))
+}
+
 /// One of the two versions, whole.
 fn whole(side: SideRule, policy: &Policy, meeting: &Meeting) -> Settled {
+    if let Some((verdict, note)) = by_role(policy, meeting) {
+        return Settled::whole(verdict, note);
+    }
     match side {
         SideRule::ServerWins => Settled::whole(Verdict::TakeRemote, "the remote's version stands"),
         SideRule::ClientWins => Settled::whole(Verdict::KeepLocal, "this device's version stands"),
@@ -176,8 +196,8 @@ fn rows(strategy: Strategy, policy: &Policy, meeting: &Meeting, local: &Row, rem
                 by_column(strategy, policy, meeting, &blank, local, remote)
             }
             _ => {
-                let (verdict, note) = later(policy, meeting);
-                Settled::whole(verdict, format!("there is no common row to compare with; {note}"))
+                let settled = whole(SideRule::LatestTimestamp, policy, meeting);
+                Settled { note: format!("there is no common row to compare with; {}", settled.note), ..settled }
             }
         },
     }
@@ -221,7 +241,12 @@ fn contested(
 ) -> Value {
     let name = meeting.columns[at].as_str();
     let guess = || if strategy == Strategy::Merge { inferred(base, local, remote) } else { None };
-    let rule = policy.column(name).or_else(guess).unwrap_or(ColumnRule::Side(policy.contested));
+    let own = policy.column(name).or_else(guess);
+    if let (None, Some((verdict, note))) = (own, by_role(policy, meeting)) {
+        told.lost.push(format!("both sides changed {name}; {note}"));
+        return if verdict == Verdict::KeepLocal { local.clone() } else { remote.clone() };
+    }
+    let rule = own.unwrap_or(ColumnRule::Side(policy.contested));
     let side = match rule {
         ColumnRule::Side(side) => side,
         kind => {

@@ -134,6 +134,9 @@ pub struct Meeting<'a> {
     pub remote_stamp: Stamp,
     pub local_device: &'a str,
     pub remote_device: &'a str,
+    /// The roles of who wrote the two versions; empty where there is none.
+    pub local_role: &'a str,
+    pub remote_role: &'a str,
     /// What a row holds where nobody wrote anything; empty when unknown.
     pub defaults: &'a [Value],
     /// The present on the remote's clock: a time after it is not believed.

@@ -23,6 +23,8 @@ pub struct RemoteRow {
     pub columns: std::sync::Arc<[String]>,
     /// Who wrote it, for people: a device name; empty when unknown.
     pub device: String,
+    /// The role of who wrote it, as the remote vouches for it; empty when it has none.
+    pub role: String,
 }
 
 /// One answer to a pull.

@@ -146,6 +146,8 @@ pub struct Limits {
     /// How long what a rule settled stays in the ledger.
     pub ledger_age_max: Millis,
     pub ledger_rows_max: u64,
+    /// What settled conflicts may take of the file.
+    pub ledger_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -161,6 +163,7 @@ impl Default for Limits {
             delete_rows_min: 100,
             ledger_age_max: 90 * 86_400_000,
             ledger_rows_max: 100_000,
+            ledger_bytes_max: 256 << 20,
         }
     }
 }

@@ -76,6 +76,10 @@ pub struct Link {
     pub latency_ms: Option<u64>,
     /// Failed cycles in a row.
     pub failures: u32,
+    /// How far this device's clock is ahead of the remote's, as last measured; negative
+    /// where it is behind. Stamps are corrected by it.
+    #[serde(default)]
+    pub skew_ms: Option<i64>,
 }
 
 /// What one cycle did.

@@ -171,6 +171,9 @@ pub struct SoftDelete {
 /// What refines a table's strategy. The default refines nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// Roles whose version stands over that of those further down, and of those that are
+    /// not listed.
+    pub roles: Vec<String>,
     /// Rules for single columns, names as the config has them.
     pub columns: BTreeMap<String, ColumnRule>,
     /// For a column without a rule of its own that both sides changed.
@@ -190,6 +193,7 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Policy {
         Policy {
+            roles: Vec::new(),
             columns: BTreeMap::new(),
             contested: SideRule::LatestTimestamp,
             in_doubt: SideRule::Manual,
@@ -203,6 +207,11 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// A role's place among `roles`; the lower one stands.
+    pub fn rank(&self, role: &str) -> usize {
+        self.roles.iter().position(|listed| listed == role).unwrap_or(self.roles.len())
+    }
+
     pub fn column(&self, name: &str) -> Option<ColumnRule> {
         // An exact name is the ordinary case, and a look-up.
         let exact = self.columns.get(name).copied();

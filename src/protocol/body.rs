@@ -87,6 +87,7 @@ pub fn remote_row(table: &str, key: &Key, row: WireRow) -> RemoteRow {
         row: row.values,
         columns: row.columns.into(),
         device: row.device,
+        role: row.role,
     }
 }
 
@@ -123,7 +124,8 @@ pub fn page(answer: Pulled) -> Result<Page, String> {
                 return Err(format!("a row of {} is not as wide as its header", group.table));
             }
             let key = Key(key_at.iter().map(|at| entry.values[*at].clone()).collect());
-            let device = usize::try_from(entry.device).ok().and_then(|at| group.devices.get(at));
+            let writer = usize::try_from(entry.device).ok();
+            let of = |list: &[String]| writer.and_then(|at| list.get(at)).cloned().unwrap_or_default();
             page.rows.push(RemoteRow {
                 table: group.table.clone(),
                 key,
@@ -131,7 +133,8 @@ pub fn page(answer: Pulled) -> Result<Page, String> {
                 stamp: entry.stamp,
                 row: (!group.delete).then_some(entry.values),
                 columns: columns.clone(),
-                device: device.cloned().unwrap_or_default(),
+                device: of(&group.devices),
+                role: of(&group.roles),
             });
         }
     }

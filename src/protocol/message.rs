@@ -41,6 +41,9 @@ pub struct Welcome {
     pub head: Revision,
     /// The hub's clock, milliseconds since 1970.
     pub time: i64,
+    /// The role that the token says; it goes with every change its bearer makes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub role: String,
     /// The number of the last batch the hub took from this incarnation; 0 for none.
     pub batch: i64,
     /// The tables the hub has, after it took what it may from `Hello::tables`.
@@ -175,6 +178,9 @@ pub struct WireRow {
     pub columns: Vec<String>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub device: String,
+    /// The role of who wrote it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub role: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -232,6 +238,10 @@ pub struct RowGroup {
     /// Names of devices, which the rows point into.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<String>,
+    /// The role of each of `devices`: one that wrote under two roles is listed twice.
+    /// Empty where nobody has one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
     pub rows: Vec<WireEntry>,
 }
 

@@ -44,6 +44,8 @@ pub struct Greeted {
     pub head: Revision,
     /// The remote's clock, milliseconds since 1970.
     pub time: i64,
+    /// What the remote knows its caller as; empty where it knows no roles.
+    pub role: String,
     /// The last batch the remote took from this incarnation; 0 for none.
     pub batch: i64,
     /// The remote's tables.

@@ -180,6 +180,7 @@ impl Remote for SimRemote {
             epoch: welcome.epoch,
             head: welcome.head,
             time: welcome.time,
+            role: welcome.role,
             batch: welcome.batch,
             tables: welcome.tables,
             refused: welcome.refused.into_iter().map(|no| (no.table, no.column, no.text)).collect(),

@@ -147,6 +147,7 @@ impl Store {
                     row: None,
                     columns: std::sync::Arc::from([]),
                     device: String::new(),
+                    role: String::new(),
                 });
             }
         }
@@ -480,6 +481,7 @@ mod tests {
             row: text.map(|text| vec![Value::Integer(number), Value::Text(text.into())]),
             columns: ["id".to_owned(), "title".to_owned()].into(),
             device: "other".into(),
+            role: String::new(),
         };
         Page {
             rows: rows.enumerate().map(row).collect(),

@@ -37,7 +37,7 @@ impl Store {
             check_format(&self.db)?;
         }
         let settled = self.is_attached()? && self.is_in_line()?;
-        let attached = if settled { self.load()? } else { self.install()? };
+        let attached = if settled { self.load()? } else { self.install(today)? };
         let seen: f64 = meta::get(&self.db, "seen_day")?.unwrap_or(0.0);
         if today - seen > 1.0 || today < seen {
             self.write(|writer| Ok(meta::set(writer.db, "seen_day", today)?))?;
@@ -64,7 +64,7 @@ impl Store {
             && meta::get::<String>(&self.db, "rules")? == Some(rules(&self.replica)))
     }
 
-    fn install(&mut self) -> Result<Attached> {
+    fn install(&mut self, today: f64) -> Result<Attached> {
         let replica = self.replica.clone();
         let was_attached = self.is_attached()?;
         let attached = self.write(|writer| {
@@ -92,7 +92,10 @@ impl Store {
                 // The remote may hold rows, or columns of rows, that had no place here.
                 meta::set(writer.db, "cursor", rusqlite::types::Null)?;
             }
-            if !(attached.added.is_empty() && attached.repaired.is_empty()) {
+            if attached.first && writer.all_are_empty(&attached.added)? {
+                // Whatever comes now, the triggers see: there is nothing to compare.
+                meta::set(writer.db, "audit", capture::millis(today).to_string())?;
+            } else if !(attached.added.is_empty() && attached.repaired.is_empty()) {
                 meta::set(writer.db, "audit", "due")?;
             }
             meta::set(writer.db, "rules", rules(&replica))?;
@@ -159,6 +162,16 @@ impl Store {
 impl Writer<'_> {
     pub(crate) fn widths(&self) -> BTreeMap<i64, usize> {
         self.tables.iter().map(|(id, synced)| (*id, synced.table.key.len())).collect()
+    }
+
+    fn all_are_empty(&self, tables: &[String]) -> Result<bool> {
+        for name in tables {
+            let sql = format!("SELECT EXISTS(SELECT 1 FROM {})", ident(name));
+            if self.db.query_row(&sql, [], |row| row.get(0))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn create(&self, width: usize) -> Result<()> {

@@ -16,7 +16,7 @@ use super::row::{self, Found};
 use super::{Result, Store, Synced, Writer, ledger};
 use crate::model::conflict::{Decision, Side};
 use crate::model::status::ConflictEntry;
-use crate::model::{Fault, FaultKind, Key, ReasonCode, Row, Value};
+use crate::model::{ConflictKind, Fault, FaultKind, Key, ReasonCode, Row, Value};
 use crate::sqlite::capture::LogOp;
 
 impl Store {
@@ -24,9 +24,10 @@ impl Store {
     pub fn resolve(&mut self, id: i64, decision: &Decision, now: i64) -> Result<ConflictEntry> {
         self.decide(id, |writer, entry| {
             if let Some(by) = &entry.settled_by {
+                let stands = writer.place(&entry, true)?.stands(&entry);
                 return Err(refusal(
                     ReasonCode::ConflictSettled,
-                    format!("conflict {id} was settled by a {by} already; nothing was changed"),
+                    format!("conflict {id} was settled by a {by} already, and now {stands}; nothing was changed"),
                     format!("`homing conflicts undo {id}` takes it back"),
                 ));
             }
@@ -59,7 +60,7 @@ impl Store {
                 Some(by) => {
                     let (before, before_by) = (entry.result.clone(), Some(by.to_owned()));
                     let settled = Settled { by: Some("person".to_owned()), before, before_by, now: Some(now) };
-                    (place.row(loser(&entry).as_ref()), settled)
+                    (place.row(loser(&entry, place.synced).as_ref()), settled)
                 }
             };
             writer.put_decided(id, &place, wanted, settled, now)
@@ -293,7 +294,7 @@ impl Place<'_> {
         let (Some(local), Some(remote)) = (local, remote) else {
             return Err(unfit("one side deleted the row: there is nothing to merge".to_owned()));
         };
-        let base = self.row(entry.base.as_ref());
+        let base = self.row(entry.base.as_ref()).or_else(|| made_twice(entry).then(|| self.synced.defaults.clone()));
         let mut both = Vec::new();
         let mut out = remote.clone();
         for (at, name) in self.synced.columns.iter().enumerate() {
@@ -320,6 +321,16 @@ impl Place<'_> {
         }
     }
 
+    /// The row as it is now, where the two sides differed, in words.
+    fn stands(&self, entry: &ConflictEntry) -> String {
+        let Some(now) = &self.now else { return "the row is deleted".to_owned() };
+        let side = |side: &Option<Json>, name: &str| side.as_ref().and_then(|side| side.get(name)).cloned();
+        let differs = |name: &str| side(&entry.local, name) != side(&entry.remote, name);
+        let columns = self.synced.columns.iter().zip(now).filter(|(name, _)| differs(name));
+        let told: Vec<String> = columns.map(|(name, value)| format!("{name} is {}", shown(value))).collect();
+        if told.is_empty() { "both sides are equal".to_owned() } else { told.join(", ") }
+    }
+
     /// How the row differs from what stood after the conflict, in words.
     fn news(&self, stood: &Option<Row>) -> String {
         match (&self.now, stood) {
@@ -327,21 +338,27 @@ impl Place<'_> {
             (Some(_), None) => "it is there again".to_owned(),
             (Some(now), Some(stood)) => {
                 let differs = (0..now.len()).filter(|at| now[*at] != stood[*at]);
-                let told: Vec<String> = differs
-                    .map(|at| {
-                        let value = serde_json::to_string(&now[at]).expect("BUG: a value is JSON");
-                        format!("{} is now {value}", self.synced.columns[at])
-                    })
-                    .collect();
+                let told: Vec<String> =
+                    differs.map(|at| format!("{} is now {}", self.synced.columns[at], shown(&now[at]))).collect();
                 told.join(", ")
             }
         }
     }
 }
 
+/// A value as JSON, cut where it is long: the row itself has the rest.
+fn shown(value: &Value) -> String {
+    const LETTERS_MAX: usize = 60;
+    let text = serde_json::to_string(value).expect("BUG: a value is JSON");
+    match text.char_indices().nth(LETTERS_MAX) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
+}
+
 /// What a rule's decision took away: the other version, or the other values of the
 /// columns that both sides changed.
-fn loser(entry: &ConflictEntry) -> Option<Json> {
+fn loser(entry: &ConflictEntry, synced: &Synced) -> Option<Json> {
     if entry.result == entry.remote {
         return entry.local.clone();
     }
@@ -350,7 +367,8 @@ fn loser(entry: &ConflictEntry) -> Option<Json> {
     }
     let sides = [&entry.result, &entry.local, &entry.remote].map(|side| side.as_ref().and_then(Json::as_object));
     let [Some(result), Some(local), Some(remote)] = sides else { return entry.local.clone() };
-    let base = entry.base.as_ref().and_then(Json::as_object);
+    let blank = ledger::object(&synced.columns, &synced.defaults);
+    let base = entry.base.as_ref().or(made_twice(entry).then_some(&blank)).and_then(Json::as_object);
     let back = result.iter().map(|(name, stands)| {
         let before = base.and_then(|base| base.get(name));
         let (ours, theirs) = (local.get(name), remote.get(name));
@@ -364,6 +382,11 @@ fn loser(entry: &ConflictEntry) -> Option<Json> {
         (name.clone(), value.unwrap_or(stands).clone())
     });
     Some(Json::Object(back.collect::<BTreeMap<_, _>>().into_iter().collect()))
+}
+
+/// A row that both sides made: each began with the columns' defaults.
+fn made_twice(entry: &ConflictEntry) -> bool {
+    entry.kind == ConflictKind::InsertInsert.word()
 }
 
 fn missing(id: i64) -> Fault {

@@ -1,13 +1,13 @@
 //! The ledger: every version that lost a conflict, with what beat it and why.
 //!
-//! What was settled is kept for the configured age and number; what waits for a person
+//! What was settled is kept for the configured age, number and size; what waits for a person
 //! is never dropped. Where the app has a column for it, a row of which a conflict waits
 //! is marked. Settling and taking back is `decide`.
 
 use rusqlite::{OptionalExtension, params};
 use serde_json::{Map, Value as Json};
 
-use super::{Result, Store, Synced, Writer};
+use super::{Result, Store, Synced, Writer, meta};
 use crate::model::conflict::Conflict;
 use crate::model::status::ConflictEntry;
 use crate::model::{Key, Row, Settler};
@@ -15,6 +15,9 @@ use crate::sqlite::ident;
 
 const COLUMNS: &str = "id, table_name, key_text, kind, strategy, base, local, remote, result, settled_by, at, \
      remote_device, note, local_device, local_at, remote_at, settled_at";
+
+/// What an entry takes beside its versions, roughly.
+const ENTRY_BYTES: i64 = 200;
 
 impl Writer<'_> {
     pub(crate) fn record(&self, conflict: &Conflict) -> Result<i64> {
@@ -24,6 +27,12 @@ impl Writer<'_> {
     /// `record`, with the times at which the two versions were written.
     pub(crate) fn record_of(&self, conflict: &Conflict, local_at: Option<i64>, remote_at: Option<i64>) -> Result<i64> {
         let side = |row: &Option<Row>| row.as_ref().map(|row| object(&conflict.columns, row).to_string());
+        let sides = [&conflict.base, &conflict.local, &conflict.remote, &conflict.result].map(side);
+        let bytes = ENTRY_BYTES + sides.iter().flatten().map(String::len).sum::<usize>() as i64;
+        self.db
+            .prepare_cached("UPDATE _homing_meta SET value = value + ? WHERE name = 'ledger_bytes'")?
+            .execute([bytes])?;
+        let [base, local, remote, result] = sides;
         self.db
             .prepare_cached(
                 "INSERT INTO _homing_conflict(table_name, key_text, kind, strategy, columns, base, local, remote, result,
@@ -36,10 +45,10 @@ impl Writer<'_> {
                 conflict.kind.word(),
                 conflict.strategy.word(),
                 serde_json::to_string(&conflict.columns).expect("BUG: names are JSON"),
-                side(&conflict.base),
-                side(&conflict.local),
-                side(&conflict.remote),
-                side(&conflict.result),
+                base,
+                local,
+                remote,
+                result,
                 conflict.settled_by.map(|by| match by {
                     Settler::Rule => "rule",
                     Settler::Person => "person",
@@ -124,7 +133,36 @@ impl Store {
                 Ok(())
             })?;
         }
-        Ok(())
+        self.trim_to_size(i64::try_from(limits.ledger_bytes_max).unwrap_or(i64::MAX))
+    }
+
+    /// Drops the oldest of what is settled, down to nine tenths, so that it is not
+    /// weighed anew at each conflict. `ledger_bytes` is what settled entries weighed
+    /// then, and all that came since.
+    fn trim_to_size(&mut self, bytes_max: i64) -> Result<()> {
+        if meta::get::<i64>(&self.db, "ledger_bytes")?.is_some_and(|bytes| bytes <= bytes_max) {
+            return Ok(());
+        }
+        self.write(|writer| {
+            let sum = |order: &str| {
+                format!(
+                    "SELECT id, sum({ENTRY_BYTES} + ifnull(length(CAST(base AS BLOB)), 0) + ifnull(length(CAST(local AS BLOB)), 0)
+                         + ifnull(length(CAST(remote AS BLOB)), 0) + ifnull(length(CAST(result AS BLOB)), 0)
+                         + ifnull(length(CAST(before AS BLOB)), 0)) OVER ({order}) AS bytes
+                     FROM _homing_conflict WHERE settled_by IS NOT NULL"
+                )
+            };
+            let total = format!("SELECT ifnull(max(bytes), 0) FROM ({})", sum(""));
+            let mut bytes: i64 = writer.db.query_row(&total, [], |row| row.get(0))?;
+            if bytes > bytes_max {
+                let oldest = sum("ORDER BY id DESC");
+                let drop = format!("DELETE FROM _homing_conflict WHERE id IN (SELECT id FROM ({oldest}) WHERE bytes > ?)");
+                writer.db.execute(&drop, [bytes_max - bytes_max / 10])?;
+                bytes = writer.db.query_row(&total, [], |row| row.get(0))?;
+            }
+            meta::set(writer.db, "ledger_bytes", bytes)?;
+            Ok(())
+        })
     }
 }
 

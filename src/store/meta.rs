@@ -48,13 +48,25 @@ impl Store {
         })
     }
 
+    /// Begins the file's first life. Only rows that are gone by now may be known to a
+    /// remote all the same, should the file be a copy; those that stand here are met
+    /// when they are pulled.
+    pub fn incarnate(&mut self, incarnation: &Incarnation) -> Result<()> {
+        self.outbox.refresh(&self.db)?;
+        self.write(|writer| {
+            writer.doubt_new_rows(|gone| gone)?;
+            set(writer.db, "incarnation", &incarnation.0)?;
+            Ok(set(writer.db, "batch", 0)?)
+        })
+    }
+
     /// Begins a new life: nothing this file believes to have sent counts as sent under
     /// its old name. The batch under way is taken apart; its rows are still in the log.
     pub fn reincarnate(&mut self, incarnation: &Incarnation) -> Result<()> {
         self.outbox.forget();
         self.outbox.refresh(&self.db)?;
         self.write(|writer| {
-            writer.doubt_new_rows()?;
+            writer.doubt_new_rows(|_| true)?;
             set(writer.db, "incarnation", &incarnation.0)?;
             set(writer.db, "batch", 0)?;
             set(writer.db, "audit", "due")?;
@@ -117,10 +129,11 @@ impl Store {
 impl Writer<'_> {
     /// An earlier life may have sent any new row of the log, though this file does not
     /// know: each counts as once equal there, so that a deletion is not taken for a row
-    /// that never was.
-    fn doubt_new_rows(&mut self) -> Result<()> {
+    /// that never was. `looks_at`: whether to look at deletions, or at the other writes.
+    fn doubt_new_rows(&mut self, looks_at: impl Fn(bool) -> bool) -> Result<()> {
         let widths = self.widths();
-        let places: Vec<i64> = self.outbox.lists().flat_map(|(_, _, list)| list.iter()).collect();
+        let lists = self.outbox.lists().filter(|(_, gone, _)| looks_at(*gone));
+        let places: Vec<i64> = lists.flat_map(|(_, _, list)| list.iter()).collect();
         for seq in places {
             let Some(Entry { tab, key, op, .. }) = read_entry(self.db, &widths, seq)? else { continue };
             let tables = self.tables;

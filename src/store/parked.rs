@@ -14,6 +14,8 @@ struct Body {
     columns: Vec<String>,
     values: Option<Vec<Value>>,
     device: String,
+    #[serde(default)]
+    role: String,
 }
 
 /// A parked row, for people.
@@ -40,6 +42,7 @@ impl Writer<'_> {
             columns: remote.columns.to_vec(),
             values: remote.row.clone(),
             device: remote.device.clone(),
+            role: remote.role.clone(),
         };
         self.db
             .prepare_cached(
@@ -85,6 +88,7 @@ impl Writer<'_> {
                 row: body.values,
                 columns: body.columns.into(),
                 device: body.device,
+                role: body.role,
             });
         }
         Ok(out)

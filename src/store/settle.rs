@@ -220,12 +220,16 @@ impl Writer<'_> {
         let key = remote.key.encode();
         let found = row::read(self.db, met.synced, &remote.key)?;
         if found == Found::Nothing {
-            // Nothing is known to be equal until the row is back.
+            // Nothing is known to be equal until the row is back; where it cannot come
+            // back yet, its deletion is still a change to a row that was known.
+            self.db.execute_batch("SAVEPOINT _homing_kept")?;
             self.drop_base(met.synced, &key)?;
             let taken = self.take(remote, Manner { caught_up: true, ..manner })?;
             if let Taken::Blocked(code, text) = taken {
+                self.db.execute_batch("ROLLBACK TO _homing_kept; RELEASE _homing_kept")?;
                 return self.again(met.synced, met.row, code.word(), &text, manner.now, settled);
             }
+            self.db.execute_batch("RELEASE _homing_kept")?;
         }
         let result = row::read(self.db, met.synced, &remote.key)?.row();
         settled.changed.entry(met.row.table.clone()).or_default().push(met.row.key.clone());

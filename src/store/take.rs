@@ -322,6 +322,9 @@ impl Writer<'_> {
             remote_stamp: remote.stamp,
             local_device: self.device,
             remote_device: &remote.device,
+            // The judge knows this device's own.
+            local_role: "",
+            remote_role: &remote.role,
             defaults: &synced.defaults,
             now: manner.now.stamp(manner.now.millis),
         }))

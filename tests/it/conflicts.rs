@@ -15,7 +15,7 @@ const TABLES: [(&str, &str); 10] = [
     ("by_hand", "strategy = 'manual'"),
     ("review", "strategy = { rule = 'needs_review', mark = 'conflict_seen' }"),
     ("rules", "strategy = { columns = { n = 'counter', tags = 'set', title = 'server_wins' } }"),
-    ("doubt", "strategy = { columns = { title = 'counter' } }"),
+    ("doubt", "strategy = { mark = 'conflict_seen', columns = { title = 'counter' } }"),
     ("revised", "strategy = { rule = 'latest_timestamp', revision = 'n' }"),
 ];
 
@@ -139,6 +139,9 @@ fn a_person_settles_by_side_by_column_and_by_value_and_the_app_sees_what_waits()
     // The app sees which row waits, in a column of its own; no other device does.
     assert_eq!(pair.b.sql("SELECT conflict_seen FROM review; SELECT conflict_seen FROM by_hand"), "1\n0");
     assert_eq!(pair.a.sql("SELECT conflict_seen FROM review"), "0");
+    assert_eq!(pair.b.sql("SELECT conflict_seen FROM doubt"), "1");
+    let at_the_hub = "SELECT count(*) FROM pragma_table_info('review') WHERE name = 'conflict_seen'";
+    assert_eq!(super::rig::sqlite3(&pair.hub.scope("ada"), at_the_hub), "0", "a mark is never sent");
     assert_eq!(pair.b.sql("SELECT count(*) FROM homing_conflicts WHERE settled IS NULL"), "3");
     assert_eq!(pair.b.status()["conflicts"], 3);
 
@@ -155,6 +158,9 @@ fn a_person_settles_by_side_by_column_and_by_value_and_the_app_sees_what_waits()
     let told = pair.b.homing(&["conflicts", "resolve", &by_hand, "--take", "local"]);
     assert_eq!(told.code, 1, "{told:?}");
     assert!(told.err.contains("settled by a person already") && told.err.contains("undo"), "{told:?}");
+    assert!(told.err.contains("and now title is \"mine\", n is 99, tags is"), "{told:?}");
+    let shown = pair.b.homing(&["conflicts", "show", &by_hand]).out;
+    assert!(shown.contains("settled by a person\nBefore that: The remote's version stands here until"), "{shown}");
 
     // The row went on: nobody writes over it unasked.
     pair.b.sql("UPDATE review SET title = 'newer' WHERE id = 1");
@@ -164,6 +170,7 @@ fn a_person_settles_by_side_by_column_and_by_value_and_the_app_sees_what_waits()
     assert_eq!(pair.b.homing(&["conflicts", "resolve", &review, "--take", "local", "--anyway"]).code, 0);
     assert_eq!(pair.b.sql("SELECT conflict_seen FROM review"), "0");
     assert_eq!(pair.b.homing(&["conflicts", "resolve", &doubt, "--take", "remote"]).code, 0);
+    assert_eq!(pair.b.sql("SELECT conflict_seen FROM doubt"), "0");
     assert_eq!(pair.b.status()["conflicts"], 0);
     pair.all_but_marks_equal();
     let rows = rows(&pair.a);
@@ -253,7 +260,7 @@ waits = false
     assert_eq!((lines[0], lines[1]), ("✓ votes add up", "✗ the hub has the last word on a status"), "{told:?}");
     assert!(lines[2].ends_with("homing.cases.toml:11"), "{told:?}");
     assert_eq!(lines[3], "    status: expected \"done\", found \"dropped\"");
-    assert_eq!(lines[4], "    the rule says: field_level: both sides changed status; server_wins decides.");
+    assert_eq!(lines[4], "    the rule says: Both sides changed status; server_wins decides.");
     assert_eq!(lines[6], "2 passed, 1 failed");
     std::fs::write(device.home().join("homing.cases.toml"), cases.replace("expected = 'local'", "expected = 'remote'"))
         .unwrap();
@@ -273,7 +280,7 @@ fn a_rule_for_a_column_that_cannot_follow_it_is_told_with_its_place() {
     let told = device.homing(&["validate", "--config", &config]);
     assert_eq!(told.code, 78, "{told:?}");
     for expected in [
-        "column 16: `replica.notes.tables.tasks.strategy.columns.vote`: tasks has no column `vote`; did you mean `votes`?",
+        ":21:16: notes: `replica.notes.tables.tasks.strategy.columns.vote`: tasks has no column `vote`; did you mean `votes`?",
         "counter takes numbers, and `title` is declared TEXT",
         "`id` is part of the key",
         "tasks has no column `changed`",
@@ -285,5 +292,28 @@ fn a_rule_for_a_column_that_cannot_follow_it_is_told_with_its_place() {
     assert_eq!(device.homing(&["validate", "--config", &config]).code, 0);
     device.sql("INSERT INTO tasks VALUES (2, 'b', 0, 'red, blue')");
     let told = device.homing(&["validate", "--config", &config]);
-    assert!(told.out.contains("tasks.tags has a value that set cannot merge"), "{told:?}");
+    assert!(told.out.contains("homing.toml:21:16: notes: tasks.tags has a value that set cannot merge"), "{told:?}");
+    let problem = &device.json_of(78, &["validate", "--config", &config])["problems"][0];
+    assert_eq!(json!([problem["line"], problem["column"]]), json!([21, 16]), "{problem:#}");
+
+    // What a run would find of it: the one conflict waits, see `doubt` above.
+    device.sql("DELETE FROM tasks WHERE id = 2");
+    let cases = "[[case]]\nname = 'x'\ntable = 'task'\nlocal = {}\nremote = {}\nexpected = {}\n\
+                 [[case]]\ntable = 'tasks'\nlocal = { vots = 1 }\nremote = 'deleted'\nexpected = 'remote'\n";
+    let beside = device.home().join("homing.cases.toml");
+    std::fs::write(&beside, cases).unwrap();
+    let told = device.homing(&["validate", "--config", &config]);
+    assert_eq!(told.code, 78, "{told:?}");
+    for expected in [
+        "homing.cases.toml:2:1: case `x`: the database has no table `task` that can sync; did you mean `tasks`?",
+        "homing.cases.toml:8:1: case `a case of tasks`: tasks has no column `vots`; did you mean `votes`?",
+    ] {
+        assert!(told.out.contains(expected), "{expected}\n{told:?}");
+    }
+    std::fs::write(&beside, cases.replace("expected", "expects")).unwrap();
+    let told = device.homing(&["validate", "--config", &config]);
+    assert!(told.out.contains("cases.toml:6:1: unknown key `expects` in a case; did you mean `expected`?"), "{told:?}");
+    device.configure("[replica.notes.tables.tasks]\nstrategy = 'field_lvl'\n");
+    let told = device.homing(&["validate", "--config", &config]);
+    assert!(told.err.contains(":21:12: ") && told.err.contains("did you mean `field_level`?"), "{told:?}");
 }

@@ -68,6 +68,31 @@ fn every_decision_is_in_the_list_of_decisions() {
 }
 
 #[test]
+fn every_promise_is_shown_by_tests_that_there_are() {
+    let page = text(&root().join("docs/promises.md"));
+    let rows = page.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+    let mut named = 0;
+    let mut lost = Vec::new();
+    for name in rows.flat_map(|row| row.split('`').skip(1).step_by(2)).filter(|name| name.contains("::")) {
+        let (place, test) = name.rsplit_once("::").unwrap();
+        let files = match place.starts_with("src/") {
+            true => vec![root().join(place)],
+            false => ["", "backends/"].map(|dir| root().join(format!("tests/it/{dir}{place}.rs"))).to_vec(),
+        };
+        let there = files.iter().filter(|file| file.exists()).any(|file| {
+            let code = text(file);
+            code.split("#[test]").skip(1).any(|after| after.trim_start().starts_with(&format!("fn {test}(")))
+        });
+        named += 1;
+        if !there {
+            lost.push(name);
+        }
+    }
+    assert!(named > 50, "the page names {named} tests");
+    assert!(lost.is_empty(), "docs/promises.md names tests that there are not: {lost:#?}");
+}
+
+#[test]
 fn every_module_is_on_the_map() {
     let map = text(&root().join("docs/architecture.md"));
     let modules = std::fs::read_dir(root().join("src")).unwrap().map(|entry| entry.unwrap().file_name());

@@ -111,7 +111,7 @@ fn the_documents_have_the_shapes_of_the_contract() {
     ] {
         assert!(names(replica).contains(&name), "{name} in {replica:#}");
     }
-    assert_eq!(names(&replica["link"]), ["failures", "latency_ms"]);
+    assert_eq!(names(&replica["link"]), ["failures", "latency_ms", "skew_ms"]);
     assert_eq!(
         names(&replica["last_cycle"]),
         ["bytes_down", "bytes_up", "conflicts", "milliseconds", "pulled", "pushed"]

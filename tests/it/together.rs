@@ -138,6 +138,23 @@ fn a_parent_and_child_deleted_here_come_back_when_the_child_was_edited_there() {
     );
 }
 
+/// The middle of a chain cannot come back before its own parent does.
+#[test]
+fn a_chain_deleted_here_comes_back_when_a_leaf_was_added_there() {
+    let schema = "CREATE TABLE tree(id TEXT PRIMARY KEY, up TEXT REFERENCES tree(id), title TEXT)";
+    let mut pair = Pair::new(schema).start();
+    pair.a.sql("INSERT INTO tree VALUES ('root', NULL, 'r'), ('branch', 'root', 'b')");
+    pair.settle();
+    pair.b.kill();
+    pair.b.sql("DELETE FROM tree");
+    pair.a.sql("INSERT INTO tree VALUES ('leaf', 'branch', 'l')");
+    pair.a.sync();
+    pair.b.start();
+    pair.b.await_state("in_step");
+    pair.settle();
+    assert_eq!(pair.b.sql("SELECT group_concat(title, '') FROM (SELECT title FROM tree ORDER BY id)"), "blr");
+}
+
 #[test]
 fn a_write_on_one_device_shows_on_the_other_without_a_command() {
     let pair = Pair::new(&small("(1, 'one')")).start();

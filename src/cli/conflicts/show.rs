@@ -73,8 +73,11 @@ fn head(conflict: &ConflictEntry, paint: &Paint, width: usize, now: i64) -> Stri
         settled_words(conflict),
     );
     let mut say = |text: &str| out.push_str(&wrap(&printable(text), 0, width));
-    if !conflict.note.is_empty() {
-        say(&conflict.note);
+    match conflict.settled_by.as_deref() {
+        _ if conflict.note.is_empty() => {}
+        // The note says what the rule did; a person has decided since.
+        Some("person") => say(&format!("Before that: {}", conflict.note)),
+        _ => say(&conflict.note),
     }
     let wrote = |at: Option<i64>| at.map(|at| format!(", written {}", words::moment(at, now))).unwrap_or_default();
     if conflict.local_at.is_some() || conflict.remote_at.is_some() {

@@ -163,6 +163,8 @@ fn stands(strategy: Strategy, policy: &Policy, columns: &[String], sides: &Sides
         remote_stamp: Stamp(sides.stamps[1]),
         local_device: sides.devices[0],
         remote_device: sides.devices[1],
+        local_role: "",
+        remote_role: "",
         defaults: &[],
         now: Stamp(1_000_000),
     };

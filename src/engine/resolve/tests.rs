@@ -53,6 +53,8 @@ fn matrix() -> String {
                             remote_stamp: Stamp(remote_stamp),
                             local_device: "a",
                             remote_device: "b",
+                            local_role: "",
+                            remote_role: "",
                             defaults: &row(&[0, 0, 0, 0]).unwrap(),
                             now: Stamp(0),
                         },
@@ -113,6 +115,8 @@ fn meet<'a>(
         remote_stamp: Stamp(1),
         local_device: "a",
         remote_device: "b",
+        local_role: "",
+        remote_role: "",
         defaults: &[],
         now: Stamp(0),
     }
@@ -141,10 +145,7 @@ fn a_column_changed_on_both_sides_falls_to_the_later_and_is_recorded() {
     let resolution = resolve(Strategy::FieldLevel, &Policy::default(), &meeting);
     assert_eq!(resolution.verdict, Verdict::Merge(row(&[1, 20, 30]).unwrap()));
     assert!(resolution.record);
-    assert_eq!(
-        resolution.note,
-        "field_level: both sides changed c1; there this device's version is the later one and stands."
-    );
+    assert_eq!(resolution.note, "Both sides changed c1; there this device's version is the later one and stands.");
     meeting.remote_stamp = Stamp(3);
     assert_eq!(resolve(Strategy::FieldLevel, &Policy::default(), &meeting).verdict, Verdict::TakeRemote);
 }
@@ -421,6 +422,40 @@ fn a_soft_deletion_is_a_deletion() {
     let policy = Policy { deleted: Some(deleted(Some("gone"))), ..policy };
     check(&policy, r#"["b", "here"]"#, r#"["a", "gone"]"#, r#"["b","here"] *"#);
     check(&policy, r#"["b", null]"#, r#"["a", "here"]"#, r#"["b","here"]"#);
+}
+
+#[test]
+fn a_role_stands_over_those_below_it_before_the_rule_is_asked() {
+    let (names, base) = (columns(3), row(&[0, 0, 0]));
+    let (local, remote) = (row(&[1, 1, 0]), row(&[2, 0, 2]));
+    let ours = row(&[1, 1, 2]).unwrap();
+    let theirs = row(&[2, 1, 2]).unwrap();
+    let roles = ["owner", "manager"].map(str::to_owned).to_vec();
+    for (strategy, roles_of, expected) in [
+        (Strategy::ServerWins, ["manager", "worker"], Verdict::KeepLocal),
+        (Strategy::ServerWins, ["manager", "owner"], Verdict::TakeRemote),
+        (Strategy::ClientWins, ["worker", "manager"], Verdict::TakeRemote),
+        (Strategy::LatestTimestamp, ["", "manager"], Verdict::TakeRemote),
+        (Strategy::Manual, ["owner", "manager"], Verdict::KeepLocal),
+        // Columns of one side merge whatever the roles.
+        (Strategy::FieldLevel, ["manager", "worker"], Verdict::Merge(ours)),
+        (Strategy::Merge, ["worker", "owner"], Verdict::Merge(theirs)),
+        // Of equals, and of two that nobody listed, the rule decides.
+        (Strategy::ServerWins, ["manager", "manager"], Verdict::TakeRemote),
+        (Strategy::LatestTimestamp, ["worker", "guest"], Verdict::KeepLocal),
+    ] {
+        let policy = Policy { roles: roles.clone(), ..Policy::default() };
+        let [local_role, remote_role] = roles_of;
+        let meeting = Meeting { local_role, remote_role, ..meet(&names, &base, &local, &remote) };
+        let found = resolve(strategy, &policy, &meeting);
+        assert_eq!(found.verdict, expected, "{strategy:?} {roles_of:?}");
+        assert!(found.record && found.settled_by.is_some(), "{strategy:?} {roles_of:?}");
+        // A deletion is a version like any other.
+        let meeting = Meeting { local: None, local_role, remote_role, ..meet(&names, &base, &local, &remote) };
+        let stands = resolve(strategy, &policy, &meeting).verdict == Verdict::KeepLocal;
+        let (above, below) = (policy.rank(local_role), policy.rank(remote_role));
+        assert!(above == below || stands == (above < below), "{strategy:?} {roles_of:?}");
+    }
 }
 
 #[test]

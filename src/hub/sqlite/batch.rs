@@ -13,6 +13,7 @@ use super::writing::{Known, Writing, known};
 use super::{aside, look};
 use crate::hub::error::Result;
 use crate::hub::settings::Settings;
+use crate::hub::store::Who;
 use crate::model::{Key, RefusalCode, Row, Value};
 use crate::protocol::{ConflictWord, Push, WireChange, WireConflict, WireOther, WireOutcome, WireRefusal};
 
@@ -22,6 +23,7 @@ pub(super) struct Batch<'a> {
     pub settings: &'a Settings,
     /// What the account column is filled with.
     pub account: Value,
+    pub role: &'a str,
     pub may_write: bool,
     /// `_hub_device.id` of who pushes.
     pub device: i64,
@@ -52,19 +54,12 @@ pub(super) enum Step {
 }
 
 impl<'a> Batch<'a> {
-    pub fn new(
-        schema: &'a Schema,
-        settings: &'a Settings,
-        account: &str,
-        may_write: bool,
-        device: i64,
-        push: &'a Push,
-    ) -> Batch<'a> {
+    pub fn new(schema: &'a Schema, settings: &'a Settings, who: &'a Who, device: i64, push: &'a Push) -> Batch<'a> {
         let plans = push.groups.iter().map(|group| plan(schema, group)).collect();
         let rows = push.groups.iter().enumerate();
         let changes = rows.flat_map(|(at, group)| group.rows.iter().map(move |row| (at, row))).collect();
-        let (account, seen) = (Value::Text(account.to_owned()), push.seen.0);
-        Batch { schema, settings, account, may_write, device, seen, plans, changes }
+        let (account, seen) = (Value::Text(who.account.clone()), push.seen.0);
+        Batch { schema, settings, account, role: &who.role, may_write: who.may_write, device, seen, plans, changes }
     }
 
     /// Whether this push tries to put a row with this key, or, without a key, any row
@@ -74,6 +69,13 @@ impl<'a> Batch<'a> {
             let table = self.plans[*group].table.as_ref().filter(|table| table.shape.id == shape && !table.delete);
             table.is_some_and(|table| key.is_empty() || table.key(change).0 == key)
         })
+    }
+
+    /// Table and key of the row that the change at `at` deletes.
+    pub fn deletes(&self, at: usize) -> Option<(i64, Key)> {
+        let (group, change) = self.changes[at];
+        let table = self.plans[group].table.as_ref().filter(|table| table.delete)?;
+        Some((table.shape.id, table.key(change)))
     }
 
     /// Whether somebody else changed a row after the sender last looked.

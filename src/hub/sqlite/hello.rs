@@ -36,6 +36,7 @@ pub(super) fn hello(scope: &mut Scope, who: &Who, request: &Hello, now: i64) -> 
         epoch: scope.epoch.clone(),
         head: scope.head,
         time: now,
+        role: who.role.clone(),
         batch: device.batch,
         tables: scope.schema.shapes.iter().map(|shape| shape.table.clone()).collect(),
         refused,

@@ -11,7 +11,10 @@ use crate::sqlite::capture;
 pub(super) const PREFIX: &str = "_hub_";
 pub(super) const LOG: &str = "_hub_log";
 
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
+
+/// From each format to the next, beginning with the first.
+const UPGRADES: [&str; 1] = ["ALTER TABLE _hub_row ADD COLUMN role TEXT"];
 
 /// `_hub_row.op` and `_hub_audit.op`.
 pub(super) const INSERT: i64 = 1;
@@ -32,7 +35,7 @@ pub(super) fn op_word(op: i64) -> &'static str {
 /// twice the pages). `columns`
 /// is a JSON array of names, NULL where it is not known which changed (all, or an SQL
 /// client wrote). `echo`: the stored row is not what its author sent, so the author
-/// gets it back, too. `_hub_table.hashed`: the columns that `_hub_row.hash` covers.
+/// gets it back, too. `role`: what its author's token said, NULL for nothing. `_hub_table.hashed`: the columns that `_hub_row.hash` covers.
 const TABLES: &str = "
 CREATE TABLE _hub_meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE _hub_table(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE, key TEXT NOT NULL,
@@ -42,7 +45,7 @@ CREATE TABLE _hub_device(id INTEGER PRIMARY KEY, account TEXT NOT NULL, incarnat
     seen_at INTEGER NOT NULL DEFAULT 0, pushed_at INTEGER, UNIQUE(account, incarnation));
 CREATE TABLE _hub_row(rev INTEGER PRIMARY KEY, tab INTEGER NOT NULL, key BLOB NOT NULL, op INTEGER NOT NULL,
     stamp INTEGER NOT NULL, origin INTEGER NOT NULL, echo INTEGER NOT NULL, at INTEGER NOT NULL,
-    hash INTEGER NOT NULL, columns TEXT);
+    hash INTEGER NOT NULL, columns TEXT, role TEXT);
 CREATE UNIQUE INDEX _hub_row_key ON _hub_row(tab, key);
 CREATE INDEX _hub_row_gone ON _hub_row(at) WHERE op = 3;
 CREATE TABLE _hub_audit(tab INTEGER NOT NULL, key BLOB NOT NULL, rev INTEGER NOT NULL, op INTEGER NOT NULL,
@@ -58,13 +61,19 @@ INSERT INTO _hub_device(id, account, incarnation, device) VALUES (0, 'sql', '', 
 INSERT INTO _hub_meta VALUES ('head', 0), ('pruned', 0), ('copied', 0);
 ";
 
-/// Makes the layout in a new file; checks it in an old one. True when it was new.
+/// Makes the layout in a new file; checks and upgrades it in an old one, in the caller's
+/// transaction. True when it was new.
 pub(super) fn ready(db: &Connection, epoch: &str) -> Result<bool> {
     let there: bool =
         db.query_row("SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE name = '_hub_meta')", [], |row| row.get(0))?;
     if there {
         return match number(db, "format")? {
             FORMAT => Ok(false),
+            old @ 1..FORMAT => {
+                UPGRADES[old as usize - 1..].iter().try_for_each(|step| db.execute_batch(step))?;
+                set(db, "format", FORMAT)?;
+                Ok(false)
+            }
             newer => Err(HubError::set_up(
                 format!("a scope file has format {newer}, and this hub knows {FORMAT}; it was left as it is"),
                 "run the newer Homing that wrote it",

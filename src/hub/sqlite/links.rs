@@ -141,8 +141,9 @@ impl Link {
 pub(super) type Offenders = HashMap<usize, Vec<WireOther>>;
 
 /// Looks over what a push touched. A child that was put is to blame for its missing
-/// parent; else whoever took the parent away.
-pub(super) fn offenders(db: &Connection, batch: &Batch, touched: &[Touched]) -> Result<Offenders> {
+/// parent; else whoever took the parent away. A child whose own deletion is among those
+/// `stopped` stays, and so does its parent.
+pub(super) fn offenders(db: &Connection, batch: &Batch, touched: &[Touched], stopped: &Offenders) -> Result<Offenders> {
     let links = &batch.schema.links;
     let mut found = Offenders::new();
     for one in touched.iter().filter(|one| one.is_put) {
@@ -162,6 +163,7 @@ pub(super) fn offenders(db: &Connection, batch: &Batch, touched: &[Touched]) -> 
         follow(batch, touched, &mut found);
         return Ok(found);
     }
+    let stays: HashSet<(i64, Key)> = stopped.keys().filter_map(|at| batch.deletes(*at)).collect();
     for one in touched {
         for (link, values) in &one.given_up {
             let link = &links[*link];
@@ -171,8 +173,10 @@ pub(super) fn offenders(db: &Connection, batch: &Batch, touched: &[Touched]) -> 
             let others = found.entry(one.at).or_default();
             for key in link.orphans(db, values)? {
                 let known = writing::known(db, link.child.id, &key.encode())?;
-                if others.len() < OTHERS_MAX && known.is_none_or(|known| batch.is_news(&known)) {
-                    others.push(WireOther { table: link.child.table.name.clone(), key: key.0 });
+                let in_the_way = known.is_none_or(|known| batch.is_news(&known));
+                let child = (link.child.id, key);
+                if others.len() < OTHERS_MAX && (in_the_way || stays.contains(&child)) {
+                    others.push(WireOther { table: link.child.table.name.clone(), key: child.1.0 });
                 }
             }
         }

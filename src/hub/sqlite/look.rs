@@ -18,7 +18,7 @@ pub(super) fn wire_row(db: &Connection, shape: &Shape, key: &Key) -> Result<Opti
     let values: Option<Row> = if known.gone() { None } else { shape.read(db, key)? };
     let columns = if values.is_some() { shape.names.clone() } else { Vec::new() };
     let device = device_name(db, known.origin)?;
-    Ok(Some(WireRow { revision: Revision(known.rev), stamp: known.stamp, values, columns, device }))
+    Ok(Some(WireRow { revision: Revision(known.rev), stamp: known.stamp, values, columns, device, role: known.role }))
 }
 
 pub(super) fn device_name(db: &Connection, id: i64) -> Result<String> {

@@ -96,7 +96,7 @@ pub(super) fn note(writing: &Writing, tab: i64, key: &[u8], before: Option<Known
     let stamp = Stamp::from_millis(writing.now);
     let stamp = before.as_ref().map_or(stamp, |known| stamp.after(known.stamp));
     let hash = there.unwrap_or(0);
-    let entry = Entry { tab, key, op, stamp, origin: SQL, echo: false, hash, columns: None };
+    let entry = Entry { tab, key, op, stamp, origin: SQL, echo: false, hash, columns: None, role: "" };
     writing.record(before.as_ref(), entry)?;
     Ok(())
 }

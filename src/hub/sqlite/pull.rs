@@ -120,7 +120,7 @@ fn snapshot(
 
 /// One table from `place.key` on; true when its end was reached.
 fn table(db: &Connection, shape: &Shape, place: &mut Snapshot, page: &mut Page) -> Result<bool> {
-    let sql = "SELECT key, rev, stamp, origin FROM _hub_row WHERE tab = ? AND key > ? AND op <> 3 ORDER BY key";
+    let sql = "SELECT key, rev, stamp, origin, ifnull(role, '') FROM _hub_row WHERE tab = ? AND key > ? AND op <> 3 ORDER BY key";
     let mut statement = db.prepare_cached(sql)?;
     let mut entries = statement.query(params![shape.id, place.key.clone().unwrap_or_default()])?;
     while let Some(entry) = entries.next()? {
@@ -133,7 +133,7 @@ fn table(db: &Connection, shape: &Shape, place: &mut Snapshot, page: &mut Page) 
         place.left = place.left.saturating_sub(1);
         if let Some(row) = shape.read(db, &key)? {
             let device = look::device_name(db, entry.get(3)?)?;
-            page.add(shape, false, entry.get(1)?, Stamp(entry.get(2)?), device, row);
+            page.add(shape, false, entry.get(1)?, Stamp(entry.get(2)?), (device, entry.get(4)?), row);
         }
     }
     Ok(true)
@@ -141,7 +141,7 @@ fn table(db: &Connection, shape: &Shape, place: &mut Snapshot, page: &mut Page) 
 
 /// Fills the page from the log after `rev`; the revision it reaches.
 fn log(db: &Connection, schema: &Schema, me: Option<i64>, rev: i64, head: i64, page: &mut Page) -> Result<i64> {
-    let sql = "SELECT tab, key, rev, op, stamp, origin FROM _hub_row \
+    let sql = "SELECT tab, key, rev, op, stamp, origin, ifnull(role, '') FROM _hub_row \
                WHERE rev > ? AND (origin <> ? OR echo) ORDER BY rev";
     let mut statement = db.prepare_cached(sql)?;
     let mut entries = statement.query(params![rev, me.unwrap_or(-1)])?;
@@ -158,7 +158,7 @@ fn log(db: &Connection, schema: &Schema, me: Option<i64>, rev: i64, head: i64, p
         let row = if gone { Some(key.0) } else { shape.read(db, &key)? };
         if let Some(row) = row {
             let device = look::device_name(db, entry.get(5)?)?;
-            page.add(shape, gone, reached, Stamp(entry.get(4)?), device, row);
+            page.add(shape, gone, reached, Stamp(entry.get(4)?), (device, entry.get(6)?), row);
         }
     }
     Ok(head)
@@ -176,7 +176,8 @@ impl Page {
         self.rows_left == 0 || self.bytes_left == 0
     }
 
-    fn add(&mut self, shape: &Shape, delete: bool, rev: i64, stamp: Stamp, device: String, values: Row) {
+    /// `writer` is a device and its role.
+    fn add(&mut self, shape: &Shape, delete: bool, rev: i64, stamp: Stamp, writer: (String, String), values: Row) {
         self.rows_left -= 1;
         let weight = 32 + values.iter().map(Value::weight).sum::<usize>();
         self.bytes_left = self.bytes_left.saturating_sub(weight);
@@ -190,14 +191,22 @@ impl Page {
                 key,
                 delete,
                 devices: Vec::new(),
+                roles: Vec::new(),
                 rows: Vec::new(),
             });
         }
         let group = self.groups.last_mut().expect("BUG: a group was just pushed");
-        let device = match group.devices.iter().position(|known| *known == device) {
+        let (device, role) = writer;
+        let role_at = |at: usize| group.roles.get(at).map_or("", String::as_str);
+        let known = (0..group.devices.len()).find(|at| group.devices[*at] == device && role_at(*at) == role);
+        let device = match known {
             _ if device.is_empty() => -1,
             Some(at) => at as i64,
             None => {
+                if !role.is_empty() || !group.roles.is_empty() {
+                    group.roles.resize(group.devices.len(), String::new());
+                    group.roles.push(role);
+                }
                 group.devices.push(device);
                 group.devices.len() as i64 - 1
             }

@@ -39,10 +39,10 @@ pub(super) fn push(scope: &mut Scope, who: &Who, body: &[u8], now: i64) -> Resul
         if let Some(answer) = seen_before(&sender, push.batch, body_hash.as_bytes())? {
             return Ok(answer);
         }
-        let batch = Batch::new(&schema, &scope.settings, &who.account, who.may_write, sender.id, &push);
+        let batch = Batch::new(&schema, &scope.settings, who, sender.id, &push);
         let (outcomes, touched) = run(&batch, &writing, &stopped)?;
         let found = match scope.settings.check_foreign_keys && round < ROUNDS_MAX {
-            true => links::offenders(writing.db(), &batch, &touched)?,
+            true => links::offenders(writing.db(), &batch, &touched, &stopped)?,
             false => Offenders::new(),
         };
         if !found.is_empty() {

@@ -192,7 +192,8 @@ impl Job<'_> {
 
     fn record_stamped(&self, op: i64, stamp: Stamp, echo: bool, hash: i64, columns: Option<&str>) -> Result<i64> {
         let (tab, key, origin) = (self.table.shape.id, &self.bytes[..], self.batch.device);
-        self.writing.record(self.before.as_ref(), Entry { tab, key, op, stamp, origin, echo, hash, columns })
+        let role = self.batch.role;
+        self.writing.record(self.before.as_ref(), Entry { tab, key, op, stamp, origin, echo, hash, columns, role })
     }
 
     fn has_links(&self) -> bool {

@@ -28,6 +28,7 @@ pub(super) struct Known {
     pub origin: i64,
     pub hash: i64,
     pub columns: Option<String>,
+    pub role: String,
 }
 
 impl Known {
@@ -47,6 +48,8 @@ pub(super) struct Entry<'a> {
     pub hash: i64,
     /// A JSON array of names; `None` where it is not known.
     pub columns: Option<&'a str>,
+    /// What the writer's token says; empty for nothing.
+    pub role: &'a str,
 }
 
 impl<'a> Writing<'a> {
@@ -69,8 +72,8 @@ impl<'a> Writing<'a> {
         let revision = self.head.get() + 1;
         match known {
             None => {
-                let sql = "INSERT INTO _hub_row(tab, key, rev, op, stamp, origin, echo, at, hash, columns) \
-                           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                let sql = "INSERT INTO _hub_row(tab, key, rev, op, stamp, origin, echo, at, hash, columns, role) \
+                           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''))";
                 self.tx.prepare_cached(sql)?.execute(params![
                     entry.tab,
                     entry.key,
@@ -81,7 +84,8 @@ impl<'a> Writing<'a> {
                     entry.echo,
                     self.now,
                     entry.hash,
-                    entry.columns
+                    entry.columns,
+                    entry.role
                 ])?;
             }
             Some(_) => {
@@ -89,7 +93,7 @@ impl<'a> Writing<'a> {
                             SELECT tab, key, rev, op, origin, at, columns FROM _hub_row WHERE tab = ? AND key = ?";
                 self.tx.prepare_cached(keep)?.execute(params![entry.tab, entry.key])?;
                 let sql = "UPDATE _hub_row SET rev = ?3, op = ?4, stamp = ?5, origin = ?6, echo = ?7, at = ?8, \
-                           hash = ?9, columns = ?10 WHERE tab = ?1 AND key = ?2";
+                           hash = ?9, columns = ?10, role = nullif(?11, '') WHERE tab = ?1 AND key = ?2";
                 self.tx.prepare_cached(sql)?.execute(params![
                     entry.tab,
                     entry.key,
@@ -100,7 +104,8 @@ impl<'a> Writing<'a> {
                     entry.echo,
                     self.now,
                     entry.hash,
-                    entry.columns
+                    entry.columns,
+                    entry.role
                 ])?;
             }
         }
@@ -126,7 +131,7 @@ impl<'a> Writing<'a> {
 }
 
 pub(super) fn known(db: &Connection, tab: i64, key: &[u8]) -> Result<Option<Known>> {
-    let sql = "SELECT rev, op, stamp, origin, hash, columns FROM _hub_row WHERE tab = ? AND key = ?";
+    let sql = "SELECT rev, op, stamp, origin, hash, columns, ifnull(role, '') FROM _hub_row WHERE tab = ? AND key = ?";
     let read = |row: &rusqlite::Row| {
         Ok(Known {
             rev: row.get(0)?,
@@ -135,6 +140,7 @@ pub(super) fn known(db: &Connection, tab: i64, key: &[u8]) -> Result<Option<Know
             origin: row.get(3)?,
             hash: row.get(4)?,
             columns: row.get(5)?,
+            role: row.get(6)?,
         })
     };
     Ok(db.prepare_cached(sql)?.query_row(params![tab, key], read).optional()?)

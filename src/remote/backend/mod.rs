@@ -338,6 +338,13 @@ impl Remote for BackendRemote {
         };
         self.speech.priorities = greeting.tables.iter().map(|table| (table.name.clone(), rule(&table.name))).collect();
         self.speech.now = clock() + self.offset;
+        let mut role = String::new();
+        let ranks = |name: &str| !self.replica.rule(name).policy.roles.is_empty();
+        if greeting.tables.iter().any(|table| ranks(&table.name)) {
+            let token = self.runtime.block_on(self.connection.tokens.current())?;
+            let claims = token.and_then(|token| token.claims());
+            role = claims.and_then(|all| Some(all.get("role")?.as_str()?.to_owned())).unwrap_or_default();
+        }
         if !self.speech.backend.claims.is_empty() {
             let token = self.runtime.block_on(self.connection.tokens.current())?;
             self.speech.claims = token.and_then(|token| token.claims());
@@ -355,6 +362,7 @@ impl Remote for BackendRemote {
             epoch: self.epoch(),
             head: Revision::NONE,
             time: self.speech.now,
+            role,
             batch: greeting.batch,
             tables: Vec::new(),
             refused: Vec::new(),

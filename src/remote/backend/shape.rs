@@ -115,6 +115,7 @@ impl Shape {
             row: None,
             columns: Arc::from([]),
             device: String::new(),
+            role: String::new(),
         }
     }
 

@@ -115,6 +115,7 @@ impl Remote for HomingRemote {
             epoch: welcome.epoch,
             head: welcome.head,
             time: welcome.time,
+            role: welcome.role,
             batch: welcome.batch,
             tables: welcome.tables,
             refused: welcome.refused.into_iter().map(|no| (no.table, no.column, no.text)).collect(),

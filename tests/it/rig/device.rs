@@ -99,6 +99,11 @@ impl Device {
         self.env.push((format!("HOMING__{key}"), value.to_owned()));
     }
 
+    /// A variable of the agent's that is not of its config.
+    pub fn variable(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
     pub fn sign_in(&self, token: &str) {
         std::fs::write(&self.token_file, token).unwrap();
     }
@@ -178,8 +183,14 @@ impl Device {
     /// A command that must end well, as its document.
     #[track_caller]
     pub fn json(&self, args: &[&str]) -> Json {
+        self.json_of(0, args)
+    }
+
+    /// A command that ends with `code`, as its document.
+    #[track_caller]
+    pub fn json_of(&self, code: i32, args: &[&str]) -> Json {
         let told = self.homing(&[args, &["--json"]].concat());
-        assert_eq!(told.code, 0, "{args:?}: {told:?}");
+        assert_eq!(told.code, code, "{args:?}: {told:?}");
         told.json()
     }
 

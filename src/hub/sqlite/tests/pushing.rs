@@ -309,6 +309,19 @@ fn a_parent_with_children_is_not_deleted_and_nothing_cascades() {
 }
 
 #[test]
+fn a_parent_stays_with_its_child_whose_deletion_is_stopped() {
+    let mut rig = Rig::new(FAMILY);
+    let (mut ada, mut bob) = (rig.device("a"), rig.device("b"));
+    project(&mut ada, 1, "p");
+    task(&mut ada, 1, v(1), NULL);
+    ada.push(&mut rig);
+    task(&mut bob, 2, NULL, v(1)); // hangs on task 1, and ada does not know of it
+    bob.push(&mut rig);
+    ada.delete("tasks", "id", 1, 2).delete("projects", "id", 1, 1);
+    assert_eq!(ada.told(&mut rig), ["foreign_key tasks[2]", "foreign_key tasks[1]"]);
+}
+
+#[test]
 fn a_parent_renamed_under_its_children_is_a_conflict() {
     let mut rig = Rig::new(FAMILY);
     let (mut ada, mut bob) = (rig.device("a"), rig.device("b"));

@@ -59,10 +59,10 @@ fn a_push_of_which_nothing_was_answered_left_nothing() {
 #[test]
 fn a_file_of_a_newer_hub_is_refused_in_words_and_left_as_it_is() {
     let rig = Rig::new(NOTES);
-    rig.sql("UPDATE _hub_meta SET value = 2 WHERE name = 'format'");
+    rig.sql("UPDATE _hub_meta SET value = 9 WHERE name = 'format'");
     let options = OpenOptions { settings: Settings::default(), epoch: "e".into(), high_water: None };
     let error = Scope::open(&rig.path, options).err().unwrap().to_string();
-    assert!(error.contains("format 2") && error.contains("newer Homing"), "{error}");
+    assert!(error.contains("format 9") && error.contains("newer Homing"), "{error}");
 }
 
 #[test]
