@@ -164,6 +164,12 @@ export interface Network {
 }
 
 export interface NetworkReplica {
+  bytes_down_per_second: number | null;
+  /** As last measured in passing, on a transfer large enough to tell; null until then. */
+  bytes_up_per_second: number | null;
+  /** Cycles since the agent started, and those of them that the way there made fail. */
+  cycles: number;
+  failed: number;
   /** Failed cycles in a row. */
   failures: number;
   latency_ms: number | null;
@@ -344,6 +350,23 @@ export interface TableCheck {
   rows_here: number;
   rows_there: number;
   table: string;
+}
+
+/** `homing.telemetry/1`: what a person agreed to send, all of it. */
+export interface Telemetry {
+  consent: boolean;
+  events: TelemetryEvent[];
+  schema: string;
+  /** Where it is sent; null: nowhere. */
+  url: string | null;
+}
+
+/** One record: what happened, in which hour, and counts, times and codes of it. */
+export interface TelemetryEvent {
+  event: string;
+  facts: Record<string, unknown>;
+  /** Milliseconds since 1970 at which the hour begins. */
+  hour: number;
 }
 
 export type Topic = "status" | "changed" | "progress" | "conflict" | "set_aside" | "cycle";

@@ -71,6 +71,9 @@ pub struct Face {
     pub notes: Vec<String>,
     pub progress: Option<Progress>,
     pub latency: Option<u64>,
+    /// Bytes a second, as last measured.
+    pub rate_up: Option<u64>,
+    pub rate_down: Option<u64>,
     pub skew: Option<i64>,
     /// Cycles begun and ended, and how the last one ended.
     pub begun: u64,
@@ -94,6 +97,8 @@ impl Face {
             notes: Vec::new(),
             progress: None,
             latency: None,
+            rate_up: None,
+            rate_down: None,
             skew: None,
             begun: 0,
             ended: 0,

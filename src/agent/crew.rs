@@ -18,6 +18,7 @@ use super::board::{Board, Face, HISTORY_MAX};
 use super::clock::{Clock, SystemClock};
 use super::memory::FileMemory;
 use super::perform::{self, Performer, World};
+use super::telemetry::Telemetry;
 use super::worker::{Order, Worker};
 use crate::engine::{Chance, Session};
 use crate::model::settings::Replica;
@@ -36,6 +37,7 @@ pub struct Crew {
     /// How long past cycles stay in the history, milliseconds.
     pub history_age_max: AtomicI64,
     pub runtime: tokio::runtime::Handle,
+    pub telemetry: Arc<Telemetry>,
     /// By place on the board; `None` where the config has no such replica any more.
     members: Mutex<Vec<Option<Member>>>,
 }
@@ -61,7 +63,8 @@ impl Crew {
     pub fn new(device: String, state_dir: PathBuf, runtime: tokio::runtime::Handle) -> Crew {
         let board = Arc::new(Board::new(Vec::new()));
         let history_age_max = AtomicI64::new(i64::MAX);
-        Crew { board, device, state_dir, history_age_max, runtime, members: Mutex::default() }
+        let telemetry = Arc::new(Telemetry::open(state_dir.clone()));
+        Crew { board, device, state_dir, history_age_max, runtime, telemetry, members: Mutex::default() }
     }
 
     /// Brings the crew in line with the config. What is wrong with one replica's settings
@@ -215,6 +218,7 @@ impl Crew {
         let pulse = Arc::new(Pulse::default());
         let worker = Worker {
             archive,
+            telemetry: self.telemetry.clone(),
             at,
             device: self.device.clone(),
             state_dir: self.state_dir.clone(),

@@ -41,6 +41,7 @@ const ORDER_PATIENCE: Duration = Duration::from_millis(500);
 pub struct Desk {
     pub board: Arc<Board>,
     pub crew: Arc<Crew>,
+    pub telemetry_url: Option<String>,
 }
 
 type Answer = Result<Json, CallError>;
@@ -143,6 +144,9 @@ impl Service for Desk {
                 "write a row to a synced table instead",
             )),
             Request::NetworkStatus(_) => self.network(),
+            Request::TelemetryGet(_) => self.telemetry(),
+            Request::TelemetryOn(_) => self.agree(true),
+            Request::TelemetryOff(_) => self.agree(false),
         }
     }
 
@@ -500,6 +504,26 @@ impl Desk {
         })
     }
 
+    fn agree(&self, consent: bool) -> Answer {
+        self.crew.telemetry.agree(consent).map_err(|error| {
+            CallError::new(
+                ReasonCode::Internal,
+                format!("this cannot be written down: {error}; nothing was changed"),
+                "let the agent's user write its state directory",
+            )
+        })?;
+        self.telemetry()
+    }
+
+    fn telemetry(&self) -> Answer {
+        show(&Telemetry {
+            schema: TELEMETRY.to_owned(),
+            consent: self.crew.telemetry.consent(),
+            url: self.telemetry_url.clone(),
+            events: self.crew.telemetry.events(),
+        })
+    }
+
     fn network(&self) -> Answer {
         let faces = self.board.faces();
         let replicas: Vec<NetworkReplica> = faces
@@ -510,6 +534,16 @@ impl Desk {
                 online: face.view.online,
                 latency_ms: face.latency,
                 failures: face.view.failures,
+                bytes_up_per_second: face.rate_up,
+                bytes_down_per_second: face.rate_down,
+                cycles: face.ended,
+                failed: face
+                    .totals
+                    .failed
+                    .iter()
+                    .filter(|(code, _)| is_on_the_way(**code))
+                    .map(|(_, count)| count)
+                    .sum(),
             })
             .collect();
         let offline = |face: &super::board::Face| {
@@ -538,6 +572,12 @@ fn decision(
         return Err(refused("it was not said what to keep".to_owned()));
     }
     Ok(decision)
+}
+
+/// Trouble with the way to the remote.
+fn is_on_the_way(code: ReasonCode) -> bool {
+    use ReasonCode::*;
+    matches!(code, OfflineNoNetwork | OfflineHubDown | OfflineNotTheHub | OfflineTimeout | OfflineTls | RemoteTrouble)
 }
 
 /// Trouble that may be over in a moment.

@@ -15,9 +15,11 @@ pub mod network;
 pub mod perform;
 pub mod rules;
 pub mod run;
+pub mod sleep;
 pub mod standing;
 pub mod supervisor;
+pub mod telemetry;
 pub mod watch;
 pub mod worker;
 
-pub use run::{Options, StartError, StartErrorKind, run};
+pub use run::{CONFIG_READ, Options, StartError, StartErrorKind, run};

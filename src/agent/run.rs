@@ -19,11 +19,15 @@ use super::desk::Desk;
 use super::memory;
 use super::network::Network;
 use super::supervisor;
+use super::{sleep, telemetry};
 use crate::config::{Config, paths};
 use crate::ipc::{self, Audience, Role};
 
 /// How long a stop may take before the process ends anyway.
 const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// In the state directory: the config's path, written whenever it has been taken in.
+pub const CONFIG_READ: &str = "config-read";
 
 /// How long to wait for the lock of an agent that is ending.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -96,6 +100,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         let _inside = runtime.enter();
         Signals::take().map_err(|error| system(format!("signals cannot be taken: {error}")))?
     };
+    note_config_read(&state_dir, &options.config);
     let crew = Arc::new(Crew::new(device.clone(), state_dir, runtime.handle().clone()));
     crew.history_age_max.store(options.config.history_age_max, Ordering::Relaxed);
     crew.bring_in_line(&options.config.replicas).map_err(|fault| StartError {
@@ -103,13 +108,18 @@ pub fn run(options: Options) -> Result<(), StartError> {
         next: fault.reason.next,
         kind: StartErrorKind::Config,
     })?;
-    let desk = Desk { board: crew.board.clone(), crew: crew.clone() };
+    let telemetry_url = options.config.telemetry_url.clone();
+    let desk = Desk { board: crew.board.clone(), crew: crew.clone(), telemetry_url: telemetry_url.clone() };
     let served = runtime.spawn(ipc::serve(listener, Arc::new(desk), limits, stopped));
     let network = Network::watch(crew.posts());
     tracing::info!(device, socket = %socket.display(), replicas = crew.size(), "ready");
     supervisor::ready(&standing(&crew));
     runtime.spawn(supervisor::describe(crew.board.clone()));
     runtime.spawn(supervisor::keep_alive(crew.clone()));
+    if let Some(url) = telemetry_url {
+        runtime.spawn(telemetry::send(crew.telemetry.clone(), url));
+    }
+    sleep::watch(crew.clone());
     let end = runtime.block_on(serve_until_told_to_stop(&crew, Arc::new(options), signals, network));
     supervisor::stopping();
     tracing::info!(signal = end, "stopping");
@@ -153,7 +163,9 @@ fn reload(crew: &Crew, options: &Options) {
     let changed = (options.reread)().and_then(|config| {
         tell_what_needs_a_restart(&options.config, &config);
         crew.history_age_max.store(config.history_age_max, Ordering::Relaxed);
-        crew.bring_in_line(&config.replicas).map_err(|fault| fault.reason.text)
+        let changes = crew.bring_in_line(&config.replicas).map_err(|fault| fault.reason.text)?;
+        note_config_read(&crew.state_dir, &config);
+        Ok(changes)
     });
     match changed {
         Ok(Changes { added, changed, removed }) => {
@@ -168,12 +180,22 @@ fn reload(crew: &Crew, options: &Options) {
     }
 }
 
+/// Says when the config was last taken in: `doctor` compares that with the file.
+fn note_config_read(state_dir: &Path, config: &Config) {
+    let file = config.file.as_deref().map(|file| file.display().to_string()).unwrap_or_default();
+    let written = memory::replace(&state_dir.join(CONFIG_READ), file.as_bytes());
+    if let Err(error) = written {
+        tracing::debug!("when the config was read was not noted: {error}");
+    }
+}
+
 fn tell_what_needs_a_restart(was: &Config, is: &Config) {
     let changed = [
         ("device", was.device != is.device),
         ("socket", was.socket != is.socket),
         ("state_dir", was.state_dir != is.state_dir),
         ("socket_access", was.socket_access != is.socket_access),
+        ("telemetry_url", was.telemetry_url != is.telemetry_url),
         ("socket_group", was.socket_group != is.socket_group),
     ];
     for (key, _) in changed.iter().filter(|(_, changed)| *changed) {

@@ -19,6 +19,7 @@ use super::clock::{Clock, SystemClock};
 use super::crew::Pulse;
 use super::perform::Performer;
 use super::standing::Standing;
+use super::telemetry::Telemetry;
 use super::watch::{Print, TICK_MAX, Watcher};
 use crate::engine::session::{Action, Event, LASTING, Session, Step, Wake};
 use crate::ipc::Topic;
@@ -54,6 +55,7 @@ pub struct Worker {
     pub session: Session,
     pub performer: Performer,
     pub archive: Archive,
+    pub telemetry: Arc<Telemetry>,
     pub board: Arc<Board>,
     pub orders: Receiver<Order>,
     /// A way to itself, for the watcher and the live channel.
@@ -273,6 +275,8 @@ impl Worker {
             face.notes = notes;
             face.progress = None;
             face.latency = tally.latency.or(face.latency);
+            face.rate_up = rate(tally.cycle.bytes_up, desk.spent.push).or(face.rate_up);
+            face.rate_down = rate(tally.cycle.bytes_down, desk.spent.pull).or(face.rate_down);
             face.skew = tally.skew.or(face.skew);
             if reason.is_none() {
                 face.last_sync_at = Some(now);
@@ -283,6 +287,7 @@ impl Worker {
         });
         if moved || reason.is_some() || desk.cause == Wake::Command {
             self.archive.add(&entry, now);
+            self.telemetry.note(&entry);
             self.board.remember(self.at, entry.clone());
             self.board.tell(Topic::Cycle, now, serde_json::to_value(&entry).expect("BUG: history is JSON"));
         }
@@ -493,6 +498,12 @@ impl Desk {
     fn now(&self) -> i64 {
         self.start.elapsed().as_millis() as i64
     }
+}
+
+/// Bytes a second, where enough went by to tell.
+fn rate(bytes: u64, time: Duration) -> Option<u64> {
+    const BYTES_MIN: u64 = 64 << 10;
+    (bytes >= BYTES_MIN && !time.is_zero()).then(|| (bytes as f64 / time.as_secs_f64()) as u64)
 }
 
 fn stopped() -> Fault {

@@ -46,6 +46,10 @@ pub const EXAMPLES: &[(&str, &[&str])] = &[
     ("verify", &["homing verify notes", "homing verify notes --repair"]),
     ("top", &["homing top", "homing top --once"]),
     ("metrics", &["homing metrics > /var/lib/node_exporter/homing.prom"]),
+    ("telemetry", &["homing telemetry"]),
+    ("telemetry show", &["homing telemetry show"]),
+    ("telemetry on", &["homing telemetry on"]),
+    ("telemetry off", &["homing telemetry off"]),
     ("doctor", &["homing doctor", "homing doctor --all --offline"]),
     ("service", &["homing service install"]),
     (

@@ -33,6 +33,7 @@ mod simulate;
 mod status;
 mod sync;
 mod table;
+mod telemetry;
 mod test;
 mod top;
 mod validate;
@@ -117,6 +118,8 @@ enum Command {
     Top(top::Args),
     /// Counters for Prometheus.
     Metrics(metrics::Args),
+    /// What would be sent about how syncing goes; off until agreed to.
+    Telemetry(telemetry::Args),
     /// Find what is wrong with the set-up, and the command that mends it.
     Doctor(doctor::Args),
     /// Run the agent as a service of systemd or launchd.
@@ -182,6 +185,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
         Command::Verify(args) => verify::run(args, context),
         Command::Top(args) => top::run(args, context),
         Command::Metrics(args) => metrics::run(args, context),
+        Command::Telemetry(args) => telemetry::run(args, context),
         Command::Doctor(args) => doctor::run(args, context),
         Command::Service(args) => service::run(args, context),
         Command::Validate(args) => validate::run(args, context),
@@ -228,6 +232,7 @@ mod tests {
                 "verify",
                 "top",
                 "metrics",
+                "telemetry",
                 "doctor",
                 "service",
                 "validate",

@@ -152,6 +152,13 @@ const TOP: &[Key] = &[
         "\"/var/lib/homing\"",
         "Where the agent keeps its identity and notes. Default: by platform, see below.",
     ),
+    key(
+        "telemetry_url",
+        Kind::Url,
+        "",
+        "\"https://telemetry.example.org/homing\"",
+        "Where telemetry is sent once a day, after `homing telemetry on`. Default: nowhere.",
+    ),
     key("history_age_max", duration(60_000), "\"30d\"", "\"7d\"", "How long past cycles stay in `homing history`."),
 ];
 

@@ -48,6 +48,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// How long past cycles stay in the history.
     pub history_age_max: Millis,
+    /// Where telemetry goes that a person agreed to.
+    pub telemetry_url: Option<String>,
     pub replicas: Vec<Replica>,
     /// Where each value was set, by its full name: `replica.notes.database`.
     pub sources: BTreeMap<String, Place>,
@@ -101,6 +103,7 @@ fn parse_tree(mut tree: Table, origin: Option<&Path>, env: &[(String, String)]) 
         socket_group: top.text("socket_group"),
         state_dir: replica::read_path(&top, "state_dir", &folders),
         history_age_max: top.millis("history_age_max").unwrap_or(30 * DAY),
+        telemetry_url: top.text("telemetry_url"),
         replicas: sections.iter().map(|(name, section)| replica::read(name, section, &folders)).collect(),
         sources: sources(&tree),
     };

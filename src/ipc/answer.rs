@@ -15,7 +15,7 @@ use crate::model::status::{ConflictEntry, HistoryEntry, QueueEntry, State, Statu
 
 pub const API: u32 = 1;
 /// Grows by one with each addition.
-pub const API_MINOR: u32 = 3;
+pub const API_MINOR: u32 = 4;
 
 pub const STATUS: &str = "homing.status/1";
 pub const QUEUE: &str = "homing.queue/1";
@@ -26,6 +26,7 @@ pub const PLAN: &str = "homing.plan/1";
 pub const SYNC: &str = "homing.sync/1";
 pub const VERIFY: &str = "homing.verify/1";
 pub const METRICS: &str = "homing.metrics/1";
+pub const TELEMETRY: &str = "homing.telemetry/1";
 pub const REPLICAS: &str = "homing.replicas/1";
 
 /// `system.hello`.
@@ -139,6 +140,25 @@ pub struct Count {
     pub changes: u64,
 }
 
+/// `homing.telemetry/1`: what a person agreed to send, all of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Telemetry {
+    pub schema: String,
+    pub consent: bool,
+    /// Where it is sent; null: nowhere.
+    pub url: Option<String>,
+    pub events: Vec<TelemetryEvent>,
+}
+
+/// One record: what happened, in which hour, and counts, times and codes of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TelemetryEvent {
+    pub event: String,
+    /// Milliseconds since 1970 at which the hour begins.
+    pub hour: i64,
+    pub facts: serde_json::Map<String, Json>,
+}
+
 /// `network.status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Network {
@@ -154,6 +174,12 @@ pub struct NetworkReplica {
     pub latency_ms: Option<u64>,
     /// Failed cycles in a row.
     pub failures: u32,
+    /// As last measured in passing, on a transfer large enough to tell; null until then.
+    pub bytes_up_per_second: Option<u64>,
+    pub bytes_down_per_second: Option<u64>,
+    /// Cycles since the agent started, and those of them that the way there made fail.
+    pub cycles: u64,
+    pub failed: u64,
 }
 
 /// `homing.metrics/1`. What counts something counts from the agent's start.

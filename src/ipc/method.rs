@@ -155,6 +155,10 @@ methods! {
     "action.enqueue" ActionEnqueue { replica: String, action: String, payload: Option<Json>, key: Option<String> }
         -> "Count" answer::Count, "Queues an action beside the rows.";
     "network.status" NetworkStatus {} -> "Network" answer::Network, "Whether the remotes can be reached.";
+    "telemetry.get" TelemetryGet {} -> "Telemetry" answer::Telemetry, "Exactly what is kept to be sent, and whether it may be.";
+    "telemetry.on" TelemetryOn {} -> "Telemetry" answer::Telemetry, "Agrees to telemetry.";
+    "telemetry.off" TelemetryOff {} -> "Telemetry" answer::Telemetry,
+        "Takes that back, and removes what was kept before it answers.";
     "app.foreground" AppForeground { replica: Option<String> } -> "Replicas" answer::Replicas,
         "An app came to the front: a good moment to sync.";
 }
@@ -178,6 +182,7 @@ impl Request {
             | Request::ConflictsGet(_)
             | Request::HistoryList(_)
             | Request::MetricsGet(_)
+            | Request::TelemetryGet(_)
             | Request::NetworkStatus(_) => true,
             Request::ReplicaAttach(_)
             | Request::ReplicaDetach(_)
@@ -191,6 +196,8 @@ impl Request {
             | Request::ConflictsUndo(_)
             | Request::VerifyRun(_)
             | Request::ActionEnqueue(_)
+            | Request::TelemetryOn(_)
+            | Request::TelemetryOff(_)
             | Request::AppForeground(_) => false,
         }
     }

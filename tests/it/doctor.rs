@@ -50,6 +50,13 @@ fn finds(device: &Device, check: &str, mend: &str, also: &[&str]) {
     assert!(other.is_empty(), "beside {check}: {told:#?}");
 }
 
+/// Writes the config as it was, and dates it back: the agent has read it since.
+fn restore(device: &Device, config: &str) {
+    std::fs::write(&device.config, config).unwrap();
+    let file = std::fs::File::options().write(true).open(&device.config).unwrap();
+    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(3_600)).unwrap();
+}
+
 fn mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
@@ -74,7 +81,7 @@ fn what_is_wrong_around_the_agent_is_found() {
 
     std::fs::write(&device.config, config.replace("database =", "databsae =")).unwrap();
     finds(&device, "config", "database", &[]);
-    std::fs::write(&device.config, &config).unwrap();
+    restore(&device, &config);
     mode(&device.config, 0o666);
     finds(&device, "config_mode", "chmod go-w", &[]);
     mode(&device.config, 0o600);
@@ -98,8 +105,10 @@ fn what_is_wrong_around_the_agent_is_found() {
 
     // A config that the agent has not read yet.
     std::fs::write(&device.config, config.replace("http://127.0.0.1", "http://localhost")).unwrap();
-    finds(&device, "config_in_force", "reload", &[]);
-    std::fs::write(&device.config, &config).unwrap();
+    finds(&device, "config_in_force", "reload", &["config_read"]);
+    std::fs::write(&device.config, config.replace("50ms", "60ms")).unwrap();
+    finds(&device, "config_read", "reload", &[]);
+    restore(&device, &config);
 
     device.homing(&["pause"]);
     finds(&device, "paused", "homing resume notes", &[]);
@@ -186,7 +195,7 @@ fn what_is_wrong_with_a_database_is_found() {
     let config = std::fs::read_to_string(&device.config).unwrap();
     std::fs::write(&device.config, format!("{config}\n[replica.notes.tables.taks]\npriority = \"high\"\n")).unwrap();
     finds(&device, "table_named", "tasks", agent);
-    std::fs::write(&device.config, &config).unwrap();
+    restore(&device, &config);
     std::fs::hard_link(database, device.home().join("twin.db")).unwrap();
     let twin = format!(
         "{config}\n[replica.twin]\ndatabase = \"{}\"\nremote.url = \"{}\"\nremote.token_file = \"{}\"\n",
@@ -196,7 +205,7 @@ fn what_is_wrong_with_a_database_is_found() {
     );
     std::fs::write(&device.config, twin).unwrap();
     finds(&device, "twin", "remove one", agent);
-    std::fs::write(&device.config, &config).unwrap();
+    restore(&device, &config);
 
     device.sql("PRAGMA journal_mode = DELETE");
     let whole = std::fs::read(database).unwrap();

@@ -9,6 +9,7 @@ mod conformance;
 mod doctor;
 mod floors;
 mod history;
+mod hostile;
 mod house;
 mod http;
 mod hub;

@@ -53,9 +53,10 @@ fn systemd_takes_the_socket_too() {
 fn launchd_would_start_what_the_property_lists_say() {
     for (label, words) in [
         ("com.homing.agent", "agent"),
+        ("com.homing.daemon.ACCOUNT", "agent"),
         ("com.homing.hub", "hub --data HOME/Library/Application Support/Homing/hub --listen 127.0.0.1:4747"),
     ] {
-        let path = root().join("launchd").join(format!("{label}.plist"));
+        let path = root().join("launchd").join(format!("{}.plist", label.trim_end_matches(".ACCOUNT")));
         let script = "import json, plistlib, sys; print(json.dumps(plistlib.load(open(sys.argv[1], 'rb'))))";
         let mut command = Command::new("python3");
         command.args(["-c", script]).arg(&path);
@@ -78,7 +79,13 @@ fn launchd_would_start_what_the_property_lists_say() {
         let program: Vec<&str> =
             list["ProgramArguments"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
         let mut command = Command::new(program[0]);
-        command.args(&program[1..]).env_clear().env("HOME", home.path()).env("PATH", "/usr/bin:/bin");
+        // An account that there is none of has this home.
+        let at_home = |word: &&str| word.replace("~ACCOUNT", home.path().to_str().unwrap());
+        command
+            .args(program[1..].iter().map(at_home))
+            .env_clear()
+            .env("HOME", home.path())
+            .env("PATH", "/usr/bin:/bin");
         let started = run(&mut command).unwrap();
         assert!(started.status.success(), "{label}: {}", said(&started));
         let called = std::fs::read_to_string(home.path().join("called")).unwrap();

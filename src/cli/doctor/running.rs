@@ -1,12 +1,13 @@
 //! The agent: does it run, is it this version, does it work by this config, and what does
 //! it say itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::{Report, files};
+use crate::agent::CONFIG_READ;
 use crate::cli::context::Context;
 use crate::cli::service::{self, Standing};
 use crate::config::Config;
@@ -53,6 +54,7 @@ pub fn examine(
     }
     if let Ok(served) = client.call::<Replicas>(method::ReplicaList {}) {
         config_in_force(config, &served, report);
+        config_is_read(config, environment, report);
     }
     Some(status)
 }
@@ -161,6 +163,25 @@ fn is_locked(folder: &Path) -> bool {
     let Ok(file) = std::fs::File::open(folder.join("agent.lock")) else { return false };
     // Shared: two doctors do not take each other for an agent.
     matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))
+}
+
+/// The config's file against the moment the agent last took it in.
+fn config_is_read(config: &Config, environment: &[(String, String)], report: &mut Report) {
+    let Some(folder) = files::state_dir(config, environment) else { return };
+    let read = folder.join(CONFIG_READ);
+    let same = std::fs::read_to_string(&read).ok().map(PathBuf::from) == config.file;
+    let changed_at = |path: &Path| std::fs::metadata(path).and_then(|found| found.modified()).ok();
+    let times = config.file.as_deref().and_then(changed_at).zip(changed_at(&read));
+    match times {
+        Some((changed, taken_in)) if same && changed > taken_in => report.warning(
+            "config_read",
+            None,
+            "the config was changed after the agent last took it in",
+            "`homing validate`, then `systemctl --user reload homing`, or start the agent anew",
+        ),
+        Some(_) if same => report.well("config_read", None, "the agent has taken in the config as it is"),
+        _ => {}
+    }
 }
 
 /// The config on disk against what the agent works by.

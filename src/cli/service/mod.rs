@@ -246,11 +246,11 @@ impl Place {
     }
 
     fn uninstall(&self, service: &Service) -> Plan {
-        if cfg!(target_os = "macos") { launchd::uninstall(self) } else { systemd::uninstall(self, service) }
+        if cfg!(target_os = "macos") { launchd::uninstall(self, service) } else { systemd::uninstall(self, service) }
     }
 
     fn standing(&self, service: &Service) -> Result<Standing, Failure> {
-        if cfg!(target_os = "macos") { launchd::standing(self) } else { systemd::standing(self, service) }
+        if cfg!(target_os = "macos") { launchd::standing(self, service) } else { systemd::standing(self, service) }
     }
 
     fn stays_after_logout(&self) -> Option<String> {
