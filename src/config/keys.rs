@@ -213,6 +213,13 @@ const REMOTE: &[Key] = &[
     key("pull_path", Kind::Text, "", "\"sync-pull\"", "Where to pull, below `url`. Default: the kind's."),
     key("push_path", Kind::Text, "", "\"sync-push\"", "Where to push, below `url`. Default: the kind's."),
     key(
+        "live_path",
+        Kind::Text,
+        "",
+        "\"live\"",
+        "Where server-sent events tell that there is more, below `url`. Without it, the timer alone.",
+    ),
+    key(
         "pull_method",
         Kind::Word(&["GET", "POST"], &[]),
         "",

@@ -101,6 +101,7 @@ fn read_backend(section: &Section) -> Backend {
     Backend {
         pull_path: section.text("pull_path"),
         push_path: section.text("push_path"),
+        live_path: section.text("live_path"),
         pull_method: section.text("pull_method"),
         names: section.map("names").unwrap_or_default(),
         headers: section.map("headers").unwrap_or_default(),

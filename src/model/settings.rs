@@ -64,6 +64,8 @@ pub struct Remote {
 pub struct Backend {
     pub pull_path: Option<String>,
     pub push_path: Option<String>,
+    /// Where server-sent events tell that there is more; `None`: nowhere.
+    pub live_path: Option<String>,
     /// `GET` or `POST`.
     pub pull_method: Option<String>,
     /// The kind's names of fields to the backend's.

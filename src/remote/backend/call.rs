@@ -42,22 +42,10 @@ impl Connection {
     }
 
     async fn talk(&self, question: &Question, purpose: Purpose, answer_bytes_max: usize) -> Result<Json> {
-        let token = self.tokens.current().await?;
-        let mut response = self.send(question, token.as_ref()).await?;
-        if response.status() == StatusCode::UNAUTHORIZED
-            && let Some(refused) = &token
-            && let Some(renewed) = self.tokens.renewed(refused).await?
-        {
-            response = self.send(question, Some(&renewed)).await?;
-        }
+        let response = self.signed_question(question, "application/json").await?;
         let status = response.status();
-        let retry_after = named_time(response.headers());
         if !status.is_success() {
-            let said = match self.body(response, Limit(REFUSAL_BYTES_MAX)).await {
-                Ok(body) => serde_json::from_slice(&body).ok(),
-                Err(_) => None,
-            };
-            return Err(refused(self.host(), status, said.as_ref(), purpose, retry_after));
+            return Err(self.refused_question(response, purpose).await);
         }
         let body = self.body(response, Limit(answer_bytes_max)).await?;
         if body.is_empty() && purpose == Purpose::Push {
@@ -69,7 +57,31 @@ impl Connection {
         })
     }
 
-    async fn send(&self, question: &Question, token: Option<&Token>) -> Result<Response> {
+    /// Sends a question with the token, and once more with another where the first was
+    /// refused and another is to be had. The answer's head may still be a refusal.
+    pub(super) async fn signed_question(&self, question: &Question, accept: &str) -> Result<Response> {
+        let token = self.tokens.current().await?;
+        let response = self.send_question(question, accept, token.as_ref()).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Some(refused) = &token
+            && let Some(renewed) = self.tokens.renewed(refused).await?
+        {
+            return self.send_question(question, accept, Some(&renewed)).await;
+        }
+        Ok(response)
+    }
+
+    pub(super) async fn refused_question(&self, response: Response, purpose: Purpose) -> RemoteError {
+        let status = response.status();
+        let retry_after = named_time(response.headers());
+        let said = match self.body(response, Limit(REFUSAL_BYTES_MAX)).await {
+            Ok(body) => serde_json::from_slice(&body).ok(),
+            Err(_) => None,
+        };
+        refused(self.host(), status, said.as_ref(), purpose, retry_after)
+    }
+
+    async fn send_question(&self, question: &Question, accept: &str, token: Option<&Token>) -> Result<Response> {
         let mut url = self.place(question.path.trim_start_matches('/'));
         if !question.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&question.query);
@@ -79,7 +91,11 @@ impl Connection {
             "GET" => client.get(url),
             _ => client.post(url),
         };
-        request = request.header(ACCEPT, "application/json").header(ACCEPT_ENCODING, "gzip, zstd");
+        request = request.header(ACCEPT, accept);
+        if accept == "application/json" {
+            // Events are told as they come, not packed.
+            request = request.header(ACCEPT_ENCODING, "gzip, zstd");
+        }
         for (name, value) in &question.headers {
             request = request.header(name, value);
         }

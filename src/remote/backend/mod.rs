@@ -11,6 +11,7 @@
 mod call;
 mod flaw;
 mod form;
+mod live;
 mod names;
 mod operations;
 mod ordered;
@@ -35,7 +36,7 @@ use self::flaw::Flaw;
 use self::names::{Names, Said, Usual};
 use self::place::{Asking, Place};
 use self::shape::{Headers, Record, Shape};
-use super::http::{Connection, fault};
+use super::http::{self, Connection, fault};
 use super::{
     Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Remembered, Remote, RemoteError, Result,
 };
@@ -325,7 +326,7 @@ impl BackendRemote {
 
 impl Remote for BackendRemote {
     fn abilities(&self) -> Abilities {
-        self.kind.abilities()
+        Abilities { live: self.speech.backend.live_path.is_some(), ..self.kind.abilities() }
     }
 
     /// Sends nothing: a backend has no word for it.
@@ -437,8 +438,10 @@ impl Remote for BackendRemote {
         Err(self.unable("be asked for one row"))
     }
 
-    fn listen(&self, _: Box<dyn Fn(Hint) + Send + Sync>) -> Option<Listening> {
-        None
+    fn listen(&self, hear: Box<dyn Fn(Hint) + Send + Sync>) -> Option<Listening> {
+        let path = self.speech.backend.live_path.as_deref()?;
+        let door = live::BackendDoor(self.speech.question("GET", path, Said::new().all_in_query()));
+        Some(http::live::listen(door, self.connection.clone(), &self.runtime, hear))
     }
 
     fn traffic(&mut self) -> (u64, u64) {

@@ -7,7 +7,6 @@
 //! for one case: a token that was refused and could be renewed. It keeps no fact that
 //! must survive.
 
-mod events;
 mod exchange;
 mod live;
 
@@ -17,7 +16,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::http::{Connection, fault};
+use super::http::{self, Connection, fault};
 use super::{
     Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Remembered, Remote, RemoteError, Result,
 };
@@ -206,7 +205,7 @@ impl Remote for HomingRemote {
     }
 
     fn listen(&self, hear: Box<dyn Fn(Hint) + Send + Sync>) -> Option<Listening> {
-        Some(live::listen(self.connection.clone(), &self.runtime, hear))
+        Some(http::live::listen(live::HubDoor, self.connection.clone(), &self.runtime, hear))
     }
 
     /// Counts bodies, as they travel.

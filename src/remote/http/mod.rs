@@ -6,10 +6,13 @@
 
 mod answer;
 mod connection;
+mod events;
 pub mod fault;
+pub mod live;
 mod retry_after;
 mod token;
 
 pub use answer::{Limit, named_time};
 pub use connection::{Connection, Shared};
+pub use events::Event;
 pub use token::Token;

@@ -27,8 +27,14 @@ class Backend:
 
     routes = {}
 
+    # Where server-sent events say that something was pushed; None: nowhere.
+    live_path = None
+
     def __init__(self):
         self.lock = threading.Lock()
+        self.news = threading.Condition(self.lock)
+        self.pushes = 0
+        self.listeners = 0
         self.faults = []
         self.requests = []
         self.last = 0
@@ -84,6 +90,8 @@ def handler(backend):
             if url.path.startswith("/control/"):
                 with backend.lock:
                     return self.answer(200, self.control(url.path, body))
+            if method == "GET" and url.path == backend.live_path:
+                return self.live()
             fault = self.fault(method, url.path)
             if fault.get("kind") == "before":
                 return self.drop()
@@ -101,11 +109,40 @@ def handler(backend):
                     request = Request(user, query, body, self.headers)
                     backend.requests.append([method, url.path, body])
                     status, answer, headers = 200, getattr(backend, name)(request), {}
+                    if name == "push":
+                        backend.pushes += 1
+                        backend.news.notify_all()
             except Refused as refused:
                 status, answer, headers = refused.status, {"error": str(refused)}, refused.headers
             if fault.get("kind") == "after":
                 return self.drop()
             self.answer(status, answer, headers, fault.get("kind") == "half")
+
+        def live(self):
+            """One event now and one for each push, until the other side has gone."""
+            try:
+                user_of(self.headers)
+            except Refused as refused:
+                return self.answer(refused.status, {"error": str(refused)})
+            self.close_connection = True
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            with backend.lock:
+                backend.listeners += 1
+            seen = None
+            try:
+                while True:
+                    with backend.lock:
+                        backend.news.wait_for(lambda: backend.pushes != seen, 0.5)
+                        event = b": beat" if backend.pushes == seen else b'data: {"more": true}'
+                        seen = backend.pushes
+                    self.wfile.write(event + b"\n\n")
+                    self.wfile.flush()
+            except OSError:
+                pass
+            with backend.lock:
+                backend.listeners -= 1
 
         def control(self, path, body):
             if path == "/control/fault":

@@ -105,7 +105,7 @@ fn a_lost_answer_is_asked_for_again_and_the_later_edit_follows() {
 }
 
 #[test]
-fn of_a_harvest_edited_on_two_devices_the_version_that_lost_is_kept() {
+fn a_harvest_edited_on_two_devices_waits_for_review_with_nothing_lost() {
     if !has("python3") {
         return;
     }
@@ -115,16 +115,21 @@ fn of_a_harvest_edited_on_two_devices_the_version_that_lost_is_kept() {
     stage.b.sql("UPDATE harvests SET wet_weight_g = 510, notes = 'from b' WHERE id = 'h1'");
     stage.b.sync();
     stage.a.sql("UPDATE harvests SET wet_weight_g = 505 WHERE id = 'h1'");
-    stage.a.sync();
-    stage.settle();
-    assert_eq!(stage.a.sql("SELECT wet_weight_g FROM harvests"), stage.b.sql("SELECT wet_weight_g FROM harvests"));
+    assert_eq!(stage.a.homing(&["sync", "--wait"]).code, 3, "it waits for a person");
+    stage.b.sync();
+    all_equal(&stage.backend, &[&stage.a, &stage.b], FIELDS);
+    assert_eq!(stage.a.sql("SELECT wet_weight_g FROM harvests"), "510", "meanwhile the server's stands");
     let conflicts = stage.a.json(&["conflicts", "list"])["conflicts"].clone();
     let others = stage.b.json(&["conflicts", "list"])["conflicts"].clone();
     let all: Vec<_> = conflicts.as_array().unwrap().iter().chain(others.as_array().unwrap()).collect();
     assert_eq!(all.len(), 1, "{all:?}");
-    assert_eq!((&all[0]["strategy"], &all[0]["settled_by"]), (&json!("server_wins"), &json!("rule")));
+    assert_eq!((&all[0]["strategy"], &all[0]["settled_by"]), (&json!("needs_review"), &json!(null)));
     let weights = [&all[0]["local"]["wet_weight_g"], &all[0]["remote"]["wet_weight_g"]];
     assert!(weights.contains(&&json!(505)) && weights.contains(&&json!(510)), "{weights:?}");
+    let id = all[0]["id"].to_string();
+    assert_eq!(stage.a.homing(&["conflicts", "resolve", &id, "--take", "local"]).code, 0);
+    stage.settle();
+    assert_eq!(stage.b.sql("SELECT wet_weight_g FROM harvests"), "505");
 }
 
 /// Marked rows go as ids and leave the other device.

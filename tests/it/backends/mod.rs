@@ -4,6 +4,7 @@
 mod egglogu;
 mod harvest;
 mod insight;
+mod live;
 mod rockhound;
 mod weave;
 

@@ -15,6 +15,7 @@ PAGE_ROWS = 100
 
 class Plain(Backend):
     routes = {("POST", "/pull"): "pull", ("POST", "/push"): "push"}
+    live_path = "/live"
 
     def __init__(self, planted):
         super().__init__()
@@ -22,7 +23,7 @@ class Plain(Backend):
         self.tables = {name: {} for name in TABLES}
 
     def state(self):
-        return {"tables": self.tables}
+        return {"tables": self.tables, "listeners": self.listeners}
 
     def has(self, fault):
         return self.planted == fault
