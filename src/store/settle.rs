@@ -254,8 +254,8 @@ impl Writer<'_> {
         self.drop_entries(&met.row.seqs)
     }
 
-    /// A row's parent was deleted at the remote. Where it still stands here, it is sent
-    /// again, with the row.
+    /// A row's parent is not at the remote. Where it was refused there, the row waits with
+    /// it; where it was deleted there and still stands here, it is sent again, with the row.
     fn lost_parent(&mut self, met: &Met, manner: Manner, settled: &mut Settled) -> Result<()> {
         let tables = self.tables;
         let mut back = false;
@@ -263,6 +263,16 @@ impl Writer<'_> {
             let Some(parent) = tables.values().find(|synced| synced.name().eq_ignore_ascii_case(table)) else {
                 continue;
             };
+            if let Some(known) = self.aside(parent, &key.encode())? {
+                // Refused itself: sent again for its child's sake it would be refused again.
+                let code = match known.standing {
+                    Standing::SetAside => ReasonCode::ParentSetAside,
+                    Standing::Retry | Standing::WaitingForParent => ReasonCode::PendingParent,
+                };
+                let text = format!("{table} {key}, to which it refers, did not get through");
+                let standing = Standing::WaitingForParent;
+                return self.wait(met.synced, met.row, standing, code.word(), &text, 0, None, manner.now);
+            }
             if let Some(here) = row::read(self.db, parent, key)?.row() {
                 let base = self.base(parent, &key.encode())?;
                 self.drop_base(parent, &key.encode())?;

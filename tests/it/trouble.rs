@@ -199,6 +199,10 @@ fn a_child_of_a_row_that_was_set_aside_goes_when_its_parent_is_mended() {
     pair.a.sql("INSERT INTO projects VALUES (1, NULL); INSERT INTO tasks VALUES ('t', 1, 'waits')");
     pair.a.await_status("the parent is set aside", |status| status["set_aside"].as_u64() > Some(0));
     assert_eq!(pair.b.sql("SELECT count(*) FROM tasks"), "0");
+    // Each try waits longer than the last; the child's does not start the parent's again.
+    let batches: u32 =
+        super::rig::sqlite3(&pair.hub.scope("ada"), "SELECT max(batch) FROM _hub_device").parse().unwrap();
+    assert!(batches < 20, "{batches} batches for two rows");
     pair.a.sql("UPDATE projects SET name = 'Garden'");
     eventually("the child arrives with its parent", || pair.b.sql("SELECT count(*) FROM tasks") == "1");
     pair.a.await_status("clean", |status| status["state"] == "in_step" && status["set_aside"] == 0);
