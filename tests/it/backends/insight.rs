@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::super::rig::{Backend, Device, eventually, has, token};
+use super::super::rig::{Backend, Device, eventually, has, token, token_with_role};
 use super::{Fields, all_equal};
 
 const FIELDS: &Fields = &[
@@ -23,9 +23,9 @@ struct Stage {
 impl Stage {
     fn new() -> Stage {
         let backend = Backend::start("insight", &[]);
-        let device = |name: &str| Device::preset(name, "insight", &backend.url(), &token("shop"));
-        let (mut manager, mut store) = (device("manager"), device("store"));
-        manager.set("REPLICA__INSIGHT__TABLES__FORMS__STRATEGY", "client_wins");
+        let device = |name: &str, token: &str| Device::preset(name, "insight", &backend.url(), token);
+        let mut manager = device("manager", &token_with_role("shop", "manager"));
+        let mut store = device("store", &token("shop"));
         manager.start();
         store.start();
         Stage { manager, store, backend }

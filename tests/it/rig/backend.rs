@@ -24,8 +24,17 @@ pub struct Backend {
 
 /// A token that says who it is for, and that no server of these tests checks further.
 pub fn token(user: &str) -> String {
+    jwt(json!({"sub": user}))
+}
+
+/// One that says what role the user has.
+pub fn token_with_role(user: &str, role: &str) -> String {
+    jwt(json!({"sub": user, "role": role}))
+}
+
+fn jwt(claims: Json) -> String {
     let part = |json: Json| URL_SAFE_NO_PAD.encode(json.to_string());
-    format!("{}.{}.x", part(json!({"alg": "none"})), part(json!({"sub": user})))
+    format!("{}.{}.x", part(json!({"alg": "none"})), part(claims))
 }
 
 impl Backend {

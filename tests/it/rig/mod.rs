@@ -13,7 +13,7 @@ mod road;
 
 use std::time::{Duration, Instant};
 
-pub use backend::{Backend, local_rows, token};
+pub use backend::{Backend, local_rows, token, token_with_role};
 pub use data::{Data, dump, has, program_on, python, sqlite3};
 pub use device::Device;
 pub use hub::Hub;
