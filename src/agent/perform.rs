@@ -13,6 +13,7 @@ use super::rules::Rules;
 use crate::engine::incarnation::{self, Judgement, Known, Mark};
 use crate::engine::plan::{self, Candidate, Limits, Plan};
 use crate::engine::session::{Report, Step};
+use crate::engine::skew;
 use crate::model::settings::Replica;
 use crate::model::status::{Cycle, Progress};
 use crate::model::{Fault, FaultKind, Incarnation, Key, Outcome, ReasonCode};
@@ -89,6 +90,8 @@ pub struct Performer {
     /// The remote has newer rows than the batch knew of.
     behind: bool,
     incoming: Option<Incoming>,
+    /// This device's clock before the last request whose answer says the remote's.
+    asked_at: i64,
     unfolded: u64,
     /// What a person should know that stops nothing.
     notes: BTreeMap<&'static str, String>,
@@ -115,6 +118,7 @@ impl Performer {
             settling: Settling::default(),
             behind: false,
             incoming: None,
+            asked_at: 0,
             unfolded: 0,
             notes: BTreeMap::new(),
             tally: Tally::default(),
@@ -196,6 +200,7 @@ impl Performer {
             batch: identity.batch,
             tables: store.schema(),
         };
+        self.asked_at = self.world.clock.millis();
         let greeted = match self.remote.greet(&greeting) {
             Ok(greeted) => greeted,
             Err(error) => return self.over(error),
@@ -306,10 +311,10 @@ impl Performer {
     fn send(&mut self) -> Result<Report, Fault> {
         let flight = self.flight.as_ref().expect("BUG: sending comes after staging");
         let changes: Vec<(String, Key)> = flight.rows.iter().map(|row| (row.table.clone(), row.key.clone())).collect();
-        let start = self.world.clock.millis();
+        self.asked_at = self.world.clock.millis();
         match self.remote.push(&flight.body, &changes) {
             Ok(answer) => {
-                self.tally.latency = u64::try_from(self.world.clock.millis() - start).ok();
+                self.tally.latency = u64::try_from(self.world.clock.millis() - self.asked_at).ok();
                 for outcome in &answer.outcomes {
                     if let Outcome::Refused { code, .. } = outcome {
                         *self.tally.refused.entry(code.word().to_owned()).or_default() += 1;
@@ -530,7 +535,7 @@ impl Performer {
 
     /// Takes the remote's clock as the one that stamps are read on.
     fn measure(&mut self, remote_time: i64) {
-        self.offset = remote_time - self.world.clock.millis();
+        self.offset = skew::offset(self.asked_at, self.world.clock.millis(), remote_time);
         self.tally.skew = Some(-self.offset);
         match self.offset.abs() > 60_000 {
             true => {

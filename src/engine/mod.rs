@@ -12,6 +12,7 @@ pub mod plan;
 pub mod resolve;
 pub mod schedule;
 pub mod session;
+pub mod skew;
 
 pub use chance::Chance;
 pub use graph::Order;
