@@ -317,3 +317,14 @@ fn a_rule_for_a_column_that_cannot_follow_it_is_told_with_its_place() {
     let told = device.homing(&["validate", "--config", &config]);
     assert!(told.err.contains(":21:12: ") && told.err.contains("did you mean `field_level`?"), "{told:?}");
 }
+
+#[test]
+fn the_rule_cases_of_every_example_pass() {
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    for example in ["egglogu", "harvest", "insight", "rockhound", "weave"] {
+        let config = examples.join(example).join("homing.toml");
+        let told = super::rig::homing(&examples).args(["test", "--config"]).arg(&config).output().unwrap();
+        let out = String::from_utf8_lossy(&told.stdout);
+        assert!(told.status.success() && out.contains("passed"), "{example}: {out}");
+    }
+}

@@ -87,7 +87,7 @@ fn an_edit_that_was_made_offline_long_ago_is_not_hidden_by_its_time() {
 
 /// Delete against edit: the later one stands, the other is kept.
 #[test]
-fn a_deletion_that_meets_an_edit_is_a_conflict_with_both_sides_kept() {
+fn a_deletion_that_meets_an_edit_is_a_question_and_the_edit_can_be_kept() {
     if !has("python3") {
         return;
     }
@@ -96,14 +96,19 @@ fn a_deletion_that_meets_an_edit_is_a_conflict_with_both_sides_kept() {
     stage.settle();
     stage.backend.call("put", json!(["flocks", {"id": "f1", "_deletedAt": "2024-06-15T14:32:00.000Z"}]));
     stage.b.sql("UPDATE flocks SET count = 41");
-    stage.settle();
+    assert_eq!(stage.b.homing(&["sync", "--wait"]).code, 3);
+    stage.a.sync();
     let conflicts = stage.b.json(&["conflicts", "list"])["conflicts"].clone();
     assert_eq!(
         (conflicts.as_array().unwrap().len(), &conflicts[0]["kind"]),
         (1, &json!("update_delete")),
         "{conflicts}"
     );
-    assert_eq!(conflicts[0]["local"]["count"], 41);
+    assert_eq!((&conflicts[0]["local"]["count"], &conflicts[0]["settled_by"]), (&json!(41), &json!(null)));
+    // The question of the document: keep mine.
+    assert_eq!(stage.b.homing(&["conflicts", "resolve", &conflicts[0]["id"].to_string(), "--keep", "mine"]).code, 0);
+    stage.settle();
+    assert_eq!(stage.a.sql("SELECT count FROM flocks"), "41");
 }
 
 #[test]
