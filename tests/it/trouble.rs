@@ -27,7 +27,8 @@ impl Trip {
     #[track_caller]
     fn heals(&self) {
         self.device.await_state("in_step");
-        assert_eq!(dump(&self.device.database), dump(&self.hub.scope("ada")));
+        let both = || (dump(&self.device.database), dump(&self.hub.scope("ada")));
+        eventually("the hub has all", || both().0 == both().1);
     }
 }
 

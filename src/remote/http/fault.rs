@@ -39,7 +39,7 @@ pub fn unreachable(host: &str, error: &reqwest::Error) -> Fault {
         let text = format!("something that does not speak HTTP answered for {host}");
         return network(ReasonCode::OfflineNotTheHub, text, "check the port and the scheme in `url`");
     }
-    if any_hyper(error, hyper::Error::is_incomplete_message) {
+    if any_hyper(error, |error| error.is_incomplete_message() || error.is_canceled()) {
         return network(ReasonCode::OfflineHubDown, format!("the connection to {host} was cut"), RETRIED);
     }
     match find::<std::io::Error>(error).map(std::io::Error::kind) {

@@ -59,6 +59,7 @@ fn nested_collections_single_objects_and_logs_end_equal_also_on_a_device_that_st
     assert_eq!(stage.backend.state()["tables"]["dailyProduction"]["d1"]["flockId"], "f1");
     // The one object, by field.
     stage.a.sql("UPDATE farm SET name = 'Hill Farm'");
+    stage.a.sync(); // such a backend takes what comes last: not between pull and push
     stage.b.sql("UPDATE farm SET currency = 'CLP'");
     stage.settle();
     assert_eq!(stage.a.sql("SELECT name, currency FROM farm"), "Hill Farm|CLP");
