@@ -39,12 +39,15 @@ fn told(device: &Device, state: &str, code: &str, exit: i32) -> String {
     // A cycle that begins now: what is told is not of an earlier trouble.
     let sync = device.homing(&["sync", "--wait", "--timeout", "2s"]);
     assert_eq!(sync.code, exit, "{sync:?}");
-    let status = device.await_reason(code);
+    // Tries go on meanwhile, and each may see the same trouble from another side.
+    let said = |status: &Json, part: &str| {
+        let text = status["reason"][part].as_str().unwrap_or_default().to_owned();
+        !text.is_empty() && sync.out.contains(&text)
+    };
+    let status = device.await_status(&format!("{code} as in {sync:?}"), |status| {
+        status["reason"]["code"] == code && said(status, "text") && said(status, "next")
+    });
     assert_eq!(status["state"], state, "{status:#}");
-    for part in ["text", "next"] {
-        let said = status["reason"][part].as_str().unwrap();
-        assert!(!said.is_empty() && sync.out.contains(said), "{said} in {sync:?}");
-    }
     device.homing(&["status"]).out
 }
 
