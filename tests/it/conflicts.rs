@@ -143,7 +143,7 @@ fn a_person_settles_by_side_by_column_and_by_value_and_the_app_sees_what_waits()
     let at_the_hub = "SELECT count(*) FROM pragma_table_info('review') WHERE name = 'conflict_seen'";
     assert_eq!(super::rig::sqlite3(&pair.hub.scope("ada"), at_the_hub), "0", "a mark is never sent");
     assert_eq!(pair.b.sql("SELECT count(*) FROM homing_conflicts WHERE settled IS NULL"), "3");
-    assert_eq!(pair.b.status()["conflicts"], 3);
+    pair.b.await_status("three wait", |status| status["conflicts"] == 3);
 
     // A column that both changed is not merged unasked.
     let told = pair.b.homing(&["conflicts", "resolve", &by_hand, "--take", "merged"]);
@@ -171,7 +171,7 @@ fn a_person_settles_by_side_by_column_and_by_value_and_the_app_sees_what_waits()
     assert_eq!(pair.b.sql("SELECT conflict_seen FROM review"), "0");
     assert_eq!(pair.b.homing(&["conflicts", "resolve", &doubt, "--take", "remote"]).code, 0);
     assert_eq!(pair.b.sql("SELECT conflict_seen FROM doubt"), "0");
-    assert_eq!(pair.b.status()["conflicts"], 0);
+    pair.b.await_status("none waits", |status| status["conflicts"] == 0);
     pair.all_but_marks_equal();
     let rows = rows(&pair.a);
     assert_eq!((rows[5].as_str(), rows[6].as_str(), rows[8].as_str()), (r#"mine|99|["a",2]"#, MINE, THEIRS));
