@@ -18,6 +18,7 @@ pub mod run;
 pub mod sleep;
 pub mod standing;
 pub mod supervisor;
+mod supply;
 pub mod telemetry;
 pub mod watch;
 pub mod worker;

@@ -19,7 +19,7 @@ use super::desk::Desk;
 use super::memory;
 use super::network::Network;
 use super::supervisor;
-use super::{sleep, telemetry};
+use super::{sleep, supply, telemetry};
 use crate::config::{Config, paths};
 use crate::ipc::{self, Audience, Role};
 
@@ -103,6 +103,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
     note_config_read(&state_dir, &options.config);
     let crew = Arc::new(Crew::new(device.clone(), state_dir, runtime.handle().clone()));
     crew.history_age_max.store(options.config.history_age_max, Ordering::Relaxed);
+    crew.supplied(supply::read(&options.config.replicas));
     crew.bring_in_line(&options.config.replicas).map_err(|fault| StartError {
         text: fault.reason.text,
         next: fault.reason.next,
@@ -111,7 +112,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let telemetry_url = options.config.telemetry_url.clone();
     let desk = Desk { board: crew.board.clone(), crew: crew.clone(), telemetry_url: telemetry_url.clone() };
     let served = runtime.spawn(ipc::serve(listener, Arc::new(desk), limits, stopped));
-    let network = Network::watch(crew.posts());
+    let watches = (Network::watch(&crew), supply::watch(&crew));
     tracing::info!(device, socket = %socket.display(), replicas = crew.size(), "ready");
     supervisor::ready(&standing(&crew));
     runtime.spawn(supervisor::describe(crew.board.clone()));
@@ -120,7 +121,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         runtime.spawn(telemetry::send(crew.telemetry.clone(), url));
     }
     sleep::watch(crew.clone());
-    let end = runtime.block_on(serve_until_told_to_stop(&crew, Arc::new(options), signals, network));
+    let end = runtime.block_on(serve_until_told_to_stop(&crew, Arc::new(options), signals, watches));
     supervisor::stopping();
     tracing::info!(signal = end, "stopping");
     let deadline = Instant::now() + STOP_MAX;
@@ -137,7 +138,7 @@ async fn serve_until_told_to_stop(
     crew: &Arc<Crew>,
     options: Arc<Options>,
     signals: Signals,
-    mut network: Option<Network>,
+    mut watches: (Option<Network>, Option<supply::Watch>),
 ) -> &'static str {
     let Signals { mut hangup, terminate, interrupt } = signals;
     let mut end = std::pin::pin!(ended(terminate, interrupt));
@@ -152,8 +153,8 @@ async fn serve_until_told_to_stop(
             end = &mut end => return end,
             _ = reload => {}
         }
-        drop(network);
-        network = Network::watch(crew.posts());
+        drop(watches);
+        watches = (Network::watch(crew), supply::watch(crew));
     }
 }
 
@@ -163,6 +164,7 @@ fn reload(crew: &Crew, options: &Options) {
     let changed = (options.reread)().and_then(|config| {
         tell_what_needs_a_restart(&options.config, &config);
         crew.history_age_max.store(config.history_age_max, Ordering::Relaxed);
+        crew.supplied(supply::read(&config.replicas));
         let changes = crew.bring_in_line(&config.replicas).map_err(|fault| fault.reason.text)?;
         note_config_read(&crew.state_dir, &config);
         Ok(changes)

@@ -23,9 +23,9 @@ use super::telemetry::Telemetry;
 use super::watch::{Print, TICK_MAX, Watcher};
 use crate::engine::session::{Action, Event, LASTING, Session, Step, Wake};
 use crate::ipc::Topic;
-use crate::model::settings::Replica;
+use crate::model::settings::{Replica, TableRule};
 use crate::model::status::{Cycle, Detail, HistoryEntry};
-use crate::model::{Fault, ReasonCode};
+use crate::model::{Fault, ReasonCode, Saving};
 use crate::remote::{Hint, Listening};
 use crate::store::Store;
 use crate::store::peek::{self, Glance};
@@ -262,6 +262,7 @@ impl Worker {
             },
             reason: reason.clone(),
         };
+        let whole = !self.session.is_cut_short();
         let moved = tally.cycle.pushed + tally.cycle.pulled + tally.cycle.conflicts > 0;
         self.log(desk, &tally.cycle, moved);
         let notes = self.notes(desk);
@@ -278,7 +279,7 @@ impl Worker {
             face.rate_up = rate(tally.cycle.bytes_up, desk.spent.push).or(face.rate_up);
             face.rate_down = rate(tally.cycle.bytes_down, desk.spent.pull).or(face.rate_down);
             face.skew = tally.skew.or(face.skew);
-            if reason.is_none() {
+            if reason.is_none() && whole {
                 face.last_sync_at = Some(now);
             }
             if moved || reason.is_some() || face.last_cycle.is_none() {
@@ -385,13 +386,19 @@ impl Worker {
                 let replaced =
                     desk.glance.attached && (glance.incarnation != desk.glance.incarnation || !glance.attached);
                 let migrated = glance.schema_version != desk.glance.schema_version && desk.glance.attached;
-                let immediate = glance.tables.iter().any(|table| self.replica.rule(table).immediate);
+                let rules = || glance.tables.iter().map(|table| self.replica.rule(table));
+                let immediate = rules().any(|rule| rule.immediate);
+                let urgent = rules().any(TableRule::is_urgent);
                 desk.glance = glance;
                 desk.recheck = print.is_fresh().then(|| Instant::now() + TICK_MAX);
                 desk.print = print;
                 if written || replaced || migrated {
                     self.recount(desk);
-                    self.handle(desk, Event::Written { immediate: immediate || replaced });
+                    self.handle(desk, Event::Written { immediate: immediate || replaced, urgent });
+                    // Whatever is saved, what apps write next is to be captured.
+                    if (replaced || migrated) && self.session.saving() != Saving::Nothing {
+                        self.handle(desk, Event::Wake(Wake::Start));
+                    }
                 }
             }
             // Busy for long: look again when it may be over.
@@ -401,7 +408,7 @@ impl Worker {
             // Gone: the next cycle says so in words.
             Err(_) => {
                 desk.print = print;
-                self.handle(desk, Event::Written { immediate: false });
+                self.handle(desk, Event::Written { immediate: false, urgent: false });
             }
         }
     }

@@ -44,7 +44,8 @@ impl Exit {
         use ReasonCode::*;
         match reason {
             PendingDebounce | PendingSchedule | PendingRetry | OfflineNoNetwork | OfflineTimeout | RemoteTrouble
-            | RateLimited | DatabaseLocked | DiskFull | TimedOut | AgentStopping | PausedByPerson => Exit::TryLater,
+            | RateLimited | OnBattery | OnMetered | DatabaseLocked | DiskFull | TimedOut | AgentStopping
+            | PausedByPerson => Exit::TryLater,
             OfflineHubDown | OfflineNotTheHub | OfflineTls => Exit::Unavailable,
             AuthMissing | AuthRefused | AuthExpired | AuthRevoked | AuthForbidden | AuthPlainHttp | NotAllowed
             | DatabaseReadOnly => Exit::NoPermission,

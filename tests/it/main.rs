@@ -26,6 +26,7 @@ mod restored;
 mod rig;
 mod roles;
 mod service;
+mod sparing;
 mod supervised;
 mod together;
 mod top;

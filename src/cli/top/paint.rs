@@ -48,7 +48,7 @@ pub fn draw(scene: &Scene, area: Rect, buffer: &mut Buffer, color: bool, now: i6
 
 fn header<'a>(scene: &Scene, brush: &Brush, now: i64, wide: bool) -> Paragraph<'a> {
     let count = words::count(scene.status.replicas.len() as u64, "replica");
-    let troubled = scene.status.replicas.iter().filter(|replica| replica.reason.is_some()).count();
+    let troubled = scene.status.replicas.iter().filter(|replica| is_troubled(replica)).count();
     let mut spans = vec![
         Span::styled("homing ", brush.strong()),
         Span::raw(format!("{} · {count}", scene.status.version)),
@@ -97,6 +97,10 @@ fn table<'a>(scene: &Scene, brush: &Brush, now: i64, wide: bool) -> Table<'a> {
         Row::new(cells)
     });
     Table::new(rows, widths).header(Row::new(head).style(brush.dim())).block(panel("replicas", brush))
+}
+
+fn is_troubled(replica: &ReplicaStatus) -> bool {
+    replica.reason.as_ref().is_some_and(|reason| !reason.code.is_saving())
 }
 
 fn number<'a>(count: u64, style: Style) -> Cell<'a> {
