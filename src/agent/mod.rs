@@ -6,6 +6,7 @@
 
 pub mod archive;
 mod board;
+mod claim;
 pub mod clock;
 pub mod crew;
 pub mod desk;

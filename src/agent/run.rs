@@ -4,7 +4,7 @@
 //! settings are the same notices nothing.
 
 use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -55,6 +55,8 @@ pub enum StartErrorKind {
     Config,
     /// Another agent is running.
     Taken,
+    /// Others may write where the agent keeps what it knows.
+    Permission,
     /// The system would not.
     System,
 }
@@ -241,12 +243,31 @@ fn shared_with(config: &Config) -> (Audience, Option<Role>) {
     }
 }
 
+/// Makes the state directory, or checks that nobody else can write to the one there is: what
+/// lies in it says who this device is, and what a person ordered.
 fn private_folder(folder: &Path) -> Result<(), StartError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| StartError {
-        text: format!("the state directory {} cannot be made: {error}", folder.display()),
+    let shown = folder.display();
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    let found = made.and_then(|()| std::fs::metadata(folder)).map_err(|error| StartError {
+        text: format!("the state directory {shown} cannot be made: {error}"),
         next: "let the agent's user make it, or set `state_dir` in the config".to_owned(),
         kind: StartErrorKind::System,
-    })
+    })?;
+    let me = rustix::process::geteuid().as_raw();
+    if found.uid() == me && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let (text, next) = match found.uid() == me {
+        true => (
+            format!("others may write to the state directory {shown} (mode {:o})", found.mode() & 0o777),
+            format!("see that what lies there is yours, then `chmod 700 {shown}`"),
+        ),
+        false => (
+            format!("the state directory {shown} belongs to user {}, and this is user {me}", found.uid()),
+            "run the agent as that user, or set `state_dir` in the config".to_owned(),
+        ),
+    };
+    Err(StartError { text, next, kind: StartErrorKind::Permission })
 }
 
 /// One agent a state directory. Held for as long as the file is open.
@@ -255,6 +276,7 @@ fn lock(state_dir: &Path) -> Result<File, StartError> {
     let file = File::options()
         .create(true)
         .append(true)
+        .mode(0o600)
         .open(&path)
         .map_err(|error| system(format!("{} cannot be opened: {error}", path.display())))?;
     // An agent that was just killed holds it a moment longer.

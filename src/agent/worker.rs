@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::archive::Archive;
 use super::board::Board;
+use super::claim::Claim;
 use super::clock::{Clock, SystemClock};
 use super::crew::Pulse;
 use super::perform::Performer;
@@ -83,6 +84,8 @@ struct Desk {
     cycle_start: Instant,
     spent: Spent,
     checkpoint_age_seconds: Option<u64>,
+    /// From the first step on; within, `None` where no lock can be made.
+    claim: Option<Option<Claim>>,
     stopping: bool,
 }
 
@@ -108,6 +111,7 @@ impl Worker {
             cycle_start: Instant::now(),
             spent: Spent::default(),
             checkpoint_age_seconds: None,
+            claim: None,
             stopping: false,
         };
         let standing = Standing::load(&self.state_dir, &self.replica.name);
@@ -214,7 +218,7 @@ impl Worker {
     fn step(&mut self, desk: &mut Desk, step: Step) {
         self.pulse.step_begins();
         let began = Instant::now();
-        let done = self.performer.perform(step);
+        let done = self.claim(desk).and_then(|()| self.performer.perform(step));
         self.pulse.step_ends();
         desk.spent.count(step, began.elapsed());
         match &done {
@@ -233,6 +237,14 @@ impl Worker {
             // do not say whether the cycle or the app wrote last.
             self.look_closely(desk);
         }
+    }
+
+    /// Nobody else's agent may touch the file meanwhile.
+    fn claim(&self, desk: &mut Desk) -> Result<(), Fault> {
+        if desk.claim.is_none() {
+            desk.claim = Some(Claim::take(&self.replica.database)?);
+        }
+        Ok(())
     }
 
     /// The cycle is over: history, events, and what the files look like now.
@@ -442,11 +454,13 @@ impl Worker {
             desk.next = None;
             self.handle(desk, Event::Done(crate::engine::session::Report::Ended { retry_in: None }));
         }
+        self.claim(desk)?;
         let manners = crate::store::open::Manners::default();
         let mut store = Store::open(&self.replica, &self.device, manners)?;
         store.detach(discard)?;
         store.close();
         self.handle(desk, Event::Detach);
+        desk.claim = None;
         self.save(Standing { detached: true, paused: false })
     }
 

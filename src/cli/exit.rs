@@ -51,9 +51,10 @@ impl Exit {
             | DatabaseReadOnly => Exit::NoPermission,
             PendingParent | RowRefused | RowTooLarge | ParentSetAside | TooOld | KeyUnusable | MassDeletion
             | ConflictManual | ParkedParent | ParkedConstraint | Unsent => Exit::NotClean,
-            HubVersion | ProtocolError | QueueFull | TableMissing | DatabaseMissing | DatabaseNotSqlite
-            | DatabaseCorrupt | DatabaseReplaced | NewerFormat | Detached | ScopeGone | UnknownReplica
-            | UnknownMethod | BadRequest | NotFound | ConflictSettled | RowChanged | Internal => Exit::Failed,
+            DatabaseTaken | HubVersion | ProtocolError | QueueFull | TableMissing | DatabaseMissing
+            | DatabaseNotSqlite | DatabaseCorrupt | DatabaseReplaced | NewerFormat | Detached | ScopeGone
+            | UnknownReplica | UnknownMethod | BadRequest | NotFound | ConflictSettled | RowChanged | Internal
+            | Unknown => Exit::Failed,
         }
     }
 }

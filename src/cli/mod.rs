@@ -38,6 +38,7 @@ mod test;
 mod top;
 mod validate;
 mod verify;
+mod versions;
 mod words;
 
 use std::ffi::OsString;

@@ -15,8 +15,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
-use super::answer::Subscribed;
-use super::method::{Builtin, Request, Subscribe};
+use super::answer::{self, Subscribed};
+use super::method::{Builtin, Hello, Request, Subscribe};
 use super::service::{CallError, Event, Topic};
 use crate::model::ReasonCode;
 
@@ -101,6 +101,13 @@ impl Client {
     ) -> Result<T, ClientError> {
         let request = request.into();
         self.ask(request.method(), &json!(request), timeout)
+    }
+
+    /// The agent's version.
+    pub fn agent_version(&mut self) -> Result<String, ClientError> {
+        let asked = Builtin::from(Hello { client: None, api: None });
+        let hello: answer::Hello = self.ask(asked.method(), &json!(asked), CALL_TIMEOUT)?;
+        Ok(hello.daemon)
     }
 
     /// Turns the connection into a stream of events, after a snapshot.

@@ -93,6 +93,8 @@ reason_codes! {
     TableMissing => "table_missing",
     DatabaseMissing => "database_missing",
     DatabaseLocked => "database_locked",
+    /// Another agent keeps it in step.
+    DatabaseTaken => "database_taken",
     DatabaseReadOnly => "database_read_only",
     DatabaseNotSqlite => "database_not_sqlite",
     DatabaseCorrupt => "database_corrupt",
@@ -112,4 +114,7 @@ reason_codes! {
     TimedOut => "timed_out",
     Unsent => "unsent",
     Internal => "internal",
+    /// Said by a newer version, to one that does not know the code.
+    #[serde(other)]
+    Unknown => "unknown",
 }

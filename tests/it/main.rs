@@ -30,6 +30,7 @@ mod sparing;
 mod supervised;
 mod together;
 mod top;
+mod trespass;
 mod trouble;
 mod units;
 mod watermelon;

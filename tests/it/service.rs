@@ -96,6 +96,10 @@ fn a_service_that_does_not_run_says_why_and_what_to_do() {
     let (code, out, _) = machine.service(&["status"]);
     assert_eq!(code, 69);
     assert!(out.contains("homing validate"), "{out}");
+    machine.shows("ActiveState=failed\nResult=exit-code\nExecMainStatus=203\nUnitFileState=enabled\n");
+    let (code, out, _) = machine.service(&["status"]);
+    assert_eq!(code, 69);
+    assert!(out.contains("cannot be run: `homing service install`"), "{out}");
     std::fs::write(&machine.unit, "[Service]\nExecStart=/elsewhere/homing agent\n").unwrap();
     let (_, out, _) = machine.service(&["status"]);
     assert!(out.contains("another program or version"), "{out}");

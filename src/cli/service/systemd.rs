@@ -76,6 +76,8 @@ pub fn standing(place: &Place, service: &Service) -> Result<Standing, Failure> {
     if standing.installed && !standing.running {
         if property("ExecMainStatus") == "78" {
             standing.notes.push("it refused its config: `homing validate` says what is wrong with it".to_owned());
+        } else if property("ExecMainStatus") == "203" {
+            standing.notes.push(format!("the program that its unit names cannot be run: `{install}` writes it anew"));
         } else if !["", "success"].contains(&property("Result").as_str()) {
             standing.notes.push(format!(
                 "it ended with `{}`: `journalctl {scope}-u {}` has its last words",
