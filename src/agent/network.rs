@@ -56,7 +56,8 @@ fn leads_away(address: IpAddr) -> bool {
     }
 }
 
-fn is_this_machine(url: &str) -> bool {
+/// True where no network is needed to get there.
+pub fn is_this_machine(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);

@@ -27,6 +27,7 @@ mod man;
 mod metrics;
 mod pause;
 mod plan;
+mod process;
 mod queue;
 mod service;
 mod simulate;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use interprocess::ConnectWaitMode;
-use interprocess::local_socket::traits::Stream as _;
+use interprocess::local_socket::traits::{Stream as _, StreamCommon as _};
 use interprocess::local_socket::{ConnectOptions, GenericFilePath, Stream, ToFsName};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -27,22 +27,18 @@ const LINE_BYTES_MAX: u64 = 16 << 20;
 #[derive(Debug)]
 pub enum ClientError {
     /// Nobody listens there.
-    NoAgent {
-        socket: PathBuf,
-    },
+    NoAgent { socket: PathBuf },
     /// The socket, or the agent behind it, is not for this user.
-    NotAllowed {
-        socket: PathBuf,
-    },
+    NotAllowed { socket: PathBuf },
     TimedOut {
         after: Duration,
+        /// Whose process listens there, where the system says so.
+        pid: Option<i32>,
     },
     /// The agent answered, and said no.
     Refused(CallError),
     /// The agent went away in the middle, or what came is not an answer.
-    Broken {
-        text: String,
-    },
+    Broken { text: String },
 }
 
 impl std::fmt::Display for ClientError {
@@ -52,7 +48,7 @@ impl std::fmt::Display for ClientError {
             ClientError::NotAllowed { socket } => {
                 write!(formatter, "the agent at {} is not for this user", socket.display())
             }
-            ClientError::TimedOut { after } => {
+            ClientError::TimedOut { after, .. } => {
                 write!(formatter, "the agent gave no answer within {after:?}")
             }
             ClientError::Refused(error) => error.fmt(formatter),
@@ -101,6 +97,11 @@ impl Client {
     ) -> Result<T, ClientError> {
         let request = request.into();
         self.ask(request.method(), &json!(request), timeout)
+    }
+
+    /// Whose process listens at the other end, where the system says so.
+    pub fn agent_pid(&self) -> Option<i32> {
+        self.stream.get_ref().peer_creds().ok().and_then(|creds| creds.pid())
     }
 
     /// The agent's version.
@@ -154,7 +155,7 @@ impl Client {
             }
             Ok(_) => String::from_utf8(line).map(Some).map_err(not_an_answer),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                Err(ClientError::TimedOut { after: timeout })
+                Err(ClientError::TimedOut { after: timeout, pid: self.agent_pid() })
             }
             Err(error) => Err(broken(error)),
         }
