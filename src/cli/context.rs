@@ -76,7 +76,11 @@ impl Context {
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::nobody_reads(),
-            _ => Failure::new(Exit::Failed, format!("cannot write to stdout: {error}"), ""),
+            _ => Failure::new(
+                Exit::Failed,
+                format!("cannot write to stdout: {error}"),
+                "see where the output goes, and whether there is room",
+            ),
         })
     }
 
