@@ -22,6 +22,8 @@ use crate::model::ReasonCode;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Answered by the server itself, whatever its replicas do.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const LINE_BYTES_MAX: u64 = 16 << 20;
 
 #[derive(Debug)]
@@ -107,7 +109,7 @@ impl Client {
     /// The agent's version.
     pub fn agent_version(&mut self) -> Result<String, ClientError> {
         let asked = Builtin::from(Hello { client: None, api: None });
-        let hello: answer::Hello = self.ask(asked.method(), &json!(asked), CALL_TIMEOUT)?;
+        let hello: answer::Hello = self.ask(asked.method(), &json!(asked), HELLO_TIMEOUT)?;
         Ok(hello.daemon)
     }
 

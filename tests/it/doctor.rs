@@ -315,6 +315,12 @@ fn what_is_wrong_with_the_agents_process_is_found() {
     let signal = |name: &str| assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
     signal("-STOP");
     finds(&device, "agent", &format!("kill -CONT {pid}"), &[]);
+    let told = device.homing(&["status"]);
+    assert_eq!(told.code, 75, "{told:?}");
+    assert!(
+        told.err.contains("was stopped by a signal") && told.err.contains(&format!("kill -CONT {pid}")),
+        "{told:?}"
+    );
     signal("-CONT");
 
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
