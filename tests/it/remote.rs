@@ -838,7 +838,7 @@ fn runtime() -> tokio::runtime::Handle {
 }
 
 /// A hub behind TLS that answers every request with an empty page.
-fn tls_server(name: &str) -> SocketAddr {
+pub fn tls_server(name: &str) -> SocketAddr {
     use rustls_pki_types::pem::PemObject;
     use rustls_pki_types::{CertificateDer, PrivateKeyDer};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
