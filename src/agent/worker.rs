@@ -17,7 +17,7 @@ use super::archive::Archive;
 use super::board::Board;
 use super::clock::{Clock, SystemClock};
 use super::crew::Pulse;
-use super::perform::Performer;
+use super::perform::{Outgone, Performer};
 use super::standing::Standing;
 use super::telemetry::Telemetry;
 use super::watch::{Print, TICK_MAX, Watcher};
@@ -32,6 +32,8 @@ use crate::store::peek::{self, Glance};
 
 /// Keys an event names at most, a table.
 const KEYS_MAX: usize = 100;
+/// What an event says of a backend's answer to an action.
+const ANSWER_CHARS_MAX: usize = 4_096;
 
 pub enum Order {
     Event(Event),
@@ -302,6 +304,15 @@ impl Worker {
                 .collect();
             self.board.tell(Topic::Changed, now, json!({"replica": self.replica.name, "tables": tables}));
         }
+        for Outgone { action, said } in &tally.actions {
+            let (state, answer, reason) = match said {
+                Ok(answer) => ("done", Some(answer.chars().take(ANSWER_CHARS_MAX).collect::<String>()), None),
+                Err(reason) => ("set_aside", None, Some(reason)),
+            };
+            let data = json!({"replica": self.replica.name, "id": action.id, "action": action.name, "key": action.key,
+                "state": state, "answer": answer, "reason": reason});
+            self.board.tell(Topic::Action, now, data);
+        }
         if tally.cycle.conflicts > 0 || tally.set_aside > 0 {
             self.tell_troubles(now, tally.cycle.conflicts, tally.set_aside);
         }
@@ -380,8 +391,9 @@ impl Worker {
         let print = Print::of(&self.replica.database);
         match peek::glance(&self.replica.database, desk.glance.newest) {
             Ok(glance) => {
-                let written = glance.unsent
-                    && (glance.newest != desk.glance.newest || glance.incarnation != desk.glance.incarnation);
+                let renamed = glance.incarnation != desk.glance.incarnation;
+                let asked = glance.action > 0 && (glance.action > desk.glance.action || renamed);
+                let written = asked || glance.unsent && (glance.newest != desk.glance.newest || renamed);
                 let replaced =
                     desk.glance.attached && (glance.incarnation != desk.glance.incarnation || !glance.attached);
                 let migrated = glance.schema_version != desk.glance.schema_version && desk.glance.attached;
@@ -485,7 +497,7 @@ struct Spent {
 impl Spent {
     fn count(&mut self, step: Step, time: Duration) {
         match step {
-            Step::Stage | Step::Send | Step::Settle => self.push += time,
+            Step::Stage | Step::Send | Step::Settle | Step::Act => self.push += time,
             Step::Fetch => self.pull += time,
             Step::Apply => self.apply += time,
             Step::Begin | Step::Greet | Step::Audit | Step::End => {}

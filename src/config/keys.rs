@@ -220,6 +220,27 @@ const REMOTE: &[Key] = &[
         "Where server-sent events tell that there is more, below `url`. Without it, the timer alone.",
     ),
     key(
+        "action_path",
+        Kind::Text,
+        "",
+        "\"actions/{action}\"",
+        "Where actions go, below `url`, see [actions](actions.md). Without it, none are taken.",
+    ),
+    key(
+        "action_method",
+        Kind::Word(&["POST", "PUT", "PATCH"], &[]),
+        "",
+        "\"PUT\"",
+        "How actions are sent. Default: `POST`.",
+    ),
+    key(
+        "action_names",
+        Kind::Map,
+        "{}",
+        "{ payload = \".\" }",
+        "The backend's names for an action's fields: `action`, `payload`, `key`, `at`, `device`.",
+    ),
+    key(
         "pull_method",
         Kind::Word(&["GET", "POST"], &[]),
         "",

@@ -58,6 +58,13 @@ pub struct Remote {
     pub backend: Backend,
 }
 
+impl Remote {
+    /// A hub stores and orders rows; it would carry nothing out.
+    pub fn takes_actions(&self) -> bool {
+        self.kind != "homing" && self.backend.action_path.is_some()
+    }
+}
+
 /// The shape of a backend's requests, as far as it differs from its kind's. `None` and
 /// absent names are the kind's own.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,6 +73,12 @@ pub struct Backend {
     pub push_path: Option<String>,
     /// Where server-sent events tell that there is more; `None`: nowhere.
     pub live_path: Option<String>,
+    /// Where actions go; `None`: nowhere.
+    pub action_path: Option<String>,
+    /// `POST`, `PUT` or `PATCH`.
+    pub action_method: Option<String>,
+    /// The backend's names of an action's fields.
+    pub action_names: BTreeMap<String, String>,
     /// `GET` or `POST`.
     pub pull_method: Option<String>,
     /// The kind's names of fields to the backend's.

@@ -9,7 +9,7 @@ pub mod homing;
 mod http;
 
 use crate::model::settings::Replica;
-use crate::model::{Change, Cursor, Fault, Incarnation, Key, Outcome, Page, Revision, Row, Stamp, Table};
+use crate::model::{Action, Change, Cursor, Fault, Incarnation, Key, Outcome, Page, Revision, Row, Stamp, Table};
 
 /// What a kind of backend can do. The planner reads it; nobody asks for the kind.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +26,10 @@ pub struct Abilities {
     pub numbers_versions: bool,
     /// Takes an update as the columns that changed; else as the whole row.
     pub takes_columns: bool,
+    /// There is something to pull.
+    pub pulls: bool,
+    /// Takes actions beside rows.
+    pub takes_actions: bool,
 }
 
 /// Who is calling.
@@ -187,6 +191,12 @@ pub trait Remote: Send {
     fn push(&mut self, body: &[u8], changes: &[(String, Key)]) -> Result<Answer>;
 
     fn pull(&mut self, ask: &Ask) -> Result<Page>;
+
+    /// Asks for an action; what the remote answered, as text. Twice under one key is once.
+    /// Called where the abilities say so.
+    fn act(&mut self, _action: &Action) -> Result<String> {
+        unreachable!("BUG: this remote takes no actions")
+    }
 
     /// Hashes of one table over `columns`; row by row after the encoded key `after`.
     fn digest(&mut self, table: &str, columns: &[String], after: Option<&[u8]>, rows_max: usize) -> Result<Digest>;

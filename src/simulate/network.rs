@@ -160,6 +160,8 @@ impl Remote for SimRemote {
             live: false,
             numbers_versions: true,
             takes_columns: true,
+            pulls: true,
+            takes_actions: false,
         }
     }
 

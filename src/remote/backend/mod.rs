@@ -9,6 +9,7 @@
 //! Keeps no fact that must survive: a place is the agent's cursor, a batch its bytes.
 
 mod call;
+mod errand;
 mod flaw;
 mod form;
 mod live;
@@ -42,7 +43,7 @@ use super::{
 };
 use crate::model::page::Span;
 use crate::model::settings::{Backend, Replica};
-use crate::model::{Fault, FaultKind, Key, Operation, Outcome, Page, ReasonCode, RemoteRow, Revision};
+use crate::model::{Action, Fault, FaultKind, Key, Operation, Outcome, Page, ReasonCode, RemoteRow, Revision};
 
 /// The largest answer that is read, after decompression.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -54,11 +55,6 @@ const COMPARED_PAGES_MAX: u32 = 10_000;
 /// What a protocol is, beside what all have in common.
 trait Kind: Send {
     fn abilities(&self) -> Abilities;
-
-    /// False where there is nothing to pull from.
-    fn pulls(&self) -> bool {
-        true
-    }
 
     /// Its fields, with the names they usually have.
     fn usual(&self) -> Usual;
@@ -200,6 +196,8 @@ pub struct BackendRemote {
     replica: Replica,
     kind: Box<dyn Kind>,
     speech: Speech,
+    /// How actions are asked for; `None`: not at all.
+    errands: Option<errand::Form>,
     headers: Headers,
     /// What to add to this device's clock to read the backend's, milliseconds.
     offset: i64,
@@ -229,8 +227,15 @@ impl BackendRemote {
                 &format!("it has {}", known.join(", ")),
             )
         })?;
+        let errands = errand::Form::of(&backend).map_err(|stray| {
+            wrong(
+                &format!("`remote.action_names` names `{stray}`, which an action does not have"),
+                "it has action, payload, key, at and device",
+            )
+        })?;
         check_headers(&backend)?;
         Ok(BackendRemote {
+            errands,
             connection: Arc::new(Connection::new(replica.remote.clone(), device.clone(), stop, &[])?),
             runtime,
             replica: replica.clone(),
@@ -326,7 +331,8 @@ impl BackendRemote {
 
 impl Remote for BackendRemote {
     fn abilities(&self) -> Abilities {
-        Abilities { live: self.speech.backend.live_path.is_some(), ..self.kind.abilities() }
+        let live = self.speech.backend.live_path.is_some();
+        Abilities { live, takes_actions: self.errands.is_some(), ..self.kind.abilities() }
     }
 
     /// Sends nothing: a backend has no word for it.
@@ -399,7 +405,7 @@ impl Remote for BackendRemote {
 
     fn pull(&mut self, ask: &Ask) -> Result<Page> {
         let mut place = ask.cursor.as_ref().and_then(Place::of).unwrap_or_default();
-        if !self.kind.pulls() {
+        if !self.kind.abilities().pulls {
             return Ok(self.page(Vec::new(), &place, false));
         }
         let begun = ask.cursor.as_ref().map(|_| &place);
@@ -428,6 +434,12 @@ impl Remote for BackendRemote {
             place = after;
         }
         Ok(self.page(rows, &place, true))
+    }
+
+    fn act(&mut self, action: &Action) -> Result<String> {
+        let errands = self.errands.as_ref().expect("BUG: the abilities say so");
+        let question = errands.question(action, &self.speech.device, &self.speech.backend);
+        self.runtime.block_on(self.connection.act(&question))
     }
 
     fn digest(&mut self, _: &str, _: &[String], _: Option<&[u8]>, _: usize) -> Result<Digest> {

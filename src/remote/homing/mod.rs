@@ -87,6 +87,8 @@ impl Remote for HomingRemote {
             live: true,
             numbers_versions: true,
             takes_columns: true,
+            pulls: true,
+            takes_actions: false,
         }
     }
 
