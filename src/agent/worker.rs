@@ -44,6 +44,8 @@ pub enum Order {
         discard: bool,
         answer: Sender<Result<(), Fault>>,
     },
+    /// The live channel is away, and why; `None`: it is there.
+    Away(Option<String>),
     /// Answered between two steps: the loop turns.
     Probe(oneshot::Sender<()>),
     Stop,
@@ -77,6 +79,8 @@ struct Desk {
     recheck: Option<Instant>,
     glance: Glance,
     watcher: Watcher,
+    /// Why the live channel is away.
+    away: Option<String>,
     began_at: i64,
     cause: Wake,
     fault: Option<Fault>,
@@ -103,6 +107,7 @@ impl Worker {
             recheck: None,
             glance: Glance::default(),
             watcher,
+            away: None,
             began_at: 0,
             cause: Wake::Start,
             fault: None,
@@ -174,6 +179,18 @@ impl Worker {
             Order::Detach { discard, answer } => {
                 let _ = answer.send(self.detach(desk, discard));
             }
+            Order::Away(why) => {
+                if why.is_some() != desk.away.is_some() {
+                    let replica = self.replica.name.as_str();
+                    match &why {
+                        Some(why) => tracing::warn!(replica, "{why}"),
+                        None => tracing::info!(replica, "the live channel is there again"),
+                    }
+                }
+                desk.away = why;
+                let notes = self.notes(desk);
+                self.board.change(self.at, SystemClock.millis(), |face| face.notes = notes);
+            }
             Order::Probe(answer) => {
                 let _ = answer.send(());
             }
@@ -193,7 +210,10 @@ impl Worker {
                 }
                 Action::Alarm(at) => desk.alarm = at,
                 Action::Listen(true) => desk.listening = self.listen(),
-                Action::Listen(false) => desk.listening = None,
+                Action::Listen(false) => {
+                    desk.listening = None;
+                    desk.away = None;
+                }
                 Action::Tell => {}
             }
         }
@@ -433,7 +453,14 @@ impl Worker {
                 Hint::Open => Wake::Reachable,
                 Hint::More => Wake::Live,
                 Hint::Lost => return,
+                Hint::Away(why) => {
+                    let _ = post.send(Order::Away(Some(why)));
+                    return;
+                }
             };
+            if wake == Wake::Reachable {
+                let _ = post.send(Order::Away(None));
+            }
             let _ = post.send(Order::Event(Event::Wake(wake)));
         }))
     }
@@ -467,7 +494,7 @@ impl Worker {
     }
 
     fn notes(&self, desk: &Desk) -> Vec<String> {
-        self.performer.notes().into_iter().chain(desk.watcher.polls.clone()).collect()
+        self.performer.notes().into_iter().chain(desk.watcher.polls.clone()).chain(desk.away.clone()).collect()
     }
 
     fn publish(&self, desk: &Desk) {

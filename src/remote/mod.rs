@@ -7,6 +7,7 @@
 mod backend;
 pub mod homing;
 mod http;
+mod mqtt;
 
 use crate::model::settings::Replica;
 use crate::model::{Action, Change, Cursor, Fault, Incarnation, Key, Outcome, Page, Revision, Row, Stamp, Table};
@@ -152,7 +153,7 @@ pub type Result<T> = std::result::Result<T, RemoteError>;
 pub struct Listening(pub Box<dyn std::any::Any + Send>);
 
 /// What a listener hears.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
     /// The channel is open: the remote can be reached.
     Open,
@@ -160,6 +161,8 @@ pub enum Hint {
     More,
     /// The channel broke; it is being opened again.
     Lost,
+    /// It cannot be opened, or broke, for a reason that a person should know.
+    Away(String),
 }
 
 /// The remote that a replica's settings name. Sends nothing yet.

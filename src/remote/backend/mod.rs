@@ -38,6 +38,7 @@ use self::names::{Names, Said, Usual};
 use self::place::{Asking, Place};
 use self::shape::{Headers, Record, Shape};
 use super::http::{self, Connection, fault};
+use super::mqtt::{self, Broker};
 use super::{
     Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Remembered, Remote, RemoteError, Result,
 };
@@ -196,6 +197,7 @@ pub struct BackendRemote {
     replica: Replica,
     kind: Box<dyn Kind>,
     speech: Speech,
+    broker: Option<Arc<Broker>>,
     /// How actions are asked for; `None`: not at all.
     errands: Option<errand::Form>,
     headers: Headers,
@@ -235,6 +237,7 @@ impl BackendRemote {
         })?;
         check_headers(&backend)?;
         Ok(BackendRemote {
+            broker: Broker::of(&replica.remote)?,
             errands,
             connection: Arc::new(Connection::new(replica.remote.clone(), device.clone(), stop, &[])?),
             runtime,
@@ -331,7 +334,7 @@ impl BackendRemote {
 
 impl Remote for BackendRemote {
     fn abilities(&self) -> Abilities {
-        let live = self.speech.backend.live_path.is_some();
+        let live = self.speech.backend.live_path.is_some() || self.broker.is_some();
         Abilities { live, takes_actions: self.errands.is_some(), ..self.kind.abilities() }
     }
 
@@ -400,6 +403,10 @@ impl Remote for BackendRemote {
         }
         let told = Told { changes, bases: &parcel.bases, ids: &parcel.ids };
         let outcomes = self.kind.outcomes(&self.speech, &told, &answer).map_err(|flaw| self.unreadable(&flaw))?;
+        let took_some = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Applied(_)));
+        if let Some(broker) = self.broker.as_ref().filter(|_| took_some) {
+            broker.ring();
+        }
         Ok(Answer { outcomes, head: Revision(1), time: clock() + self.offset })
     }
 
@@ -451,9 +458,21 @@ impl Remote for BackendRemote {
     }
 
     fn listen(&self, hear: Box<dyn Fn(Hint) + Send + Sync>) -> Option<Listening> {
-        let path = self.speech.backend.live_path.as_deref()?;
-        let door = live::BackendDoor(self.speech.question("GET", path, Said::new().all_in_query()));
-        Some(http::live::listen(door, self.connection.clone(), &self.runtime, hear))
+        let hear: Arc<dyn Fn(Hint) + Send + Sync> = hear.into();
+        let again = || {
+            let hear = hear.clone();
+            Box::new(move |hint| hear(hint))
+        };
+        let events = self.speech.backend.live_path.as_deref().map(|path| {
+            let door = live::BackendDoor(self.speech.question("GET", path, Said::new().all_in_query()));
+            http::live::listen(door, self.connection.clone(), &self.runtime, again())
+        });
+        let broker = self.broker.clone();
+        let messages = broker.map(|broker| mqtt::listen(broker, self.connection.clone(), &self.runtime, again()));
+        match (events, messages) {
+            (None, None) => None,
+            both => Some(Listening(Box::new(both))),
+        }
     }
 
     fn traffic(&mut self) -> (u64, u64) {

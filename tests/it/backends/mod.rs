@@ -6,6 +6,7 @@ mod egglogu;
 mod harvest;
 mod insight;
 mod live;
+mod mqtt;
 mod rockhound;
 mod weave;
 
