@@ -147,6 +147,7 @@ impl Store {
 
 impl Writer<'_> {
     pub(crate) fn put_aside(&self, synced: &Synced, key: &Key, aside: &Aside) -> Result<()> {
+        self.waiting.aside();
         self.db
             .prepare_cached(
                 "INSERT INTO _homing_aside(tab, key, key_text, operation, state, code, reason, tries, next_try_at, since)
@@ -170,10 +171,16 @@ impl Writer<'_> {
     }
 
     pub(crate) fn aside(&self, synced: &Synced, key: &[u8]) -> Result<Option<Aside>> {
+        if !self.some_aside()? {
+            return Ok(None);
+        }
         read(self.db, synced.id, key)
     }
 
     pub(crate) fn clear_aside(&self, synced: &Synced, key: &[u8]) -> Result<()> {
+        if !self.some_aside()? {
+            return Ok(());
+        }
         self.db
             .prepare_cached("DELETE FROM _homing_aside WHERE tab = ? AND key = ?")?
             .execute(params![synced.id, key])?;
@@ -184,7 +191,7 @@ impl Writer<'_> {
     /// to send, and children that wait may have their parent now. True when there is
     /// something to look at.
     pub(crate) fn look_again(&self, changed: &BTreeMap<String, Vec<Key>>) -> Result<bool> {
-        if !self.db.prepare_cached("SELECT 1 FROM _homing_aside")?.exists([])? {
+        if !self.some_aside()? {
             return Ok(false);
         }
         let mut again = self.wake_children()?;

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::flight::FlightRow;
 use super::{Result, Synced, Writer};
-use crate::model::{Key, Revision, Row, Stamp, Value, key};
+use crate::model::{Key, Operation, Revision, Row, Stamp, Value, key};
 use crate::sqlite::digest;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -156,14 +156,23 @@ pub(crate) fn sent(db: &Connection, synced: &Synced, row: &FlightRow, revision: 
 }
 
 impl Writer<'_> {
-    /// The revision alone; `None` where there is no base.
-    pub(crate) fn base_revision(&self, synced: &Synced, key: &[u8]) -> Result<Option<Revision>> {
-        let stored = self
-            .db
-            .prepare_cached("SELECT rev FROM _homing_base WHERE tab = ? AND key = ?")?
-            .query_row(params![synced.id, key], |row| row.get(0))
-            .optional()?;
-        Ok(stored.map(|stored| current(self.era, stored)))
+    /// The base becomes what the remote took, where it is not newer already.
+    pub(crate) fn raise_base(&self, synced: &Synced, row: &FlightRow, key: &[u8], revision: Revision) -> Result<()> {
+        let revision = stored(self.era, revision);
+        match row.operation {
+            Operation::Delete => self
+                .db
+                .prepare_cached("DELETE FROM _homing_base WHERE tab = ? AND key = ? AND rev < ?")?
+                .execute(params![synced.id, key, revision])?,
+            _ => self
+                .db
+                .prepare_cached(
+                    "INSERT INTO _homing_base(tab, key, rev, stamp, shape, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6)
+                     ON CONFLICT(tab, key) DO UPDATE SET rev = ?3, stamp = ?4, shape = ?5, body = ?6 WHERE rev < ?3",
+                )?
+                .execute(params![synced.id, key, revision, row.stamp.0, row.shape, row.base])?,
+        };
+        Ok(())
     }
 
     pub(crate) fn base(&self, synced: &Synced, key: &[u8]) -> Result<Option<Base>> {

@@ -37,6 +37,7 @@ pub mod stage;
 pub mod table;
 pub mod take;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, TransactionBehavior};
@@ -135,6 +136,7 @@ impl Store {
             replica: &self.replica,
             terms: self.terms,
             doubts: &self.doubts,
+            waiting: Waiting::default(),
         };
         let done = work(&mut writer)?;
         transaction.commit()?;
@@ -152,10 +154,45 @@ pub(crate) struct Writer<'a> {
     pub(crate) replica: &'a Replica,
     pub(crate) terms: Terms,
     pub(crate) doubts: &'a Doubts,
+    pub(crate) waiting: Waiting,
+}
+
+/// Whether there may be rows aside, and parked ones. Asked once a transaction: most rows
+/// of a batch or a page have nothing there, and need not each look.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    aside: Cell<Option<bool>>,
+    parked: Cell<Option<bool>>,
+}
+
+impl Waiting {
+    /// A row is put there.
+    pub(crate) fn aside(&self) {
+        self.aside.set(Some(true));
+    }
+
+    pub(crate) fn parked(&self) {
+        self.parked.set(Some(true));
+    }
 }
 
 impl Writer<'_> {
+    pub(crate) fn some_aside(&self) -> Result<bool> {
+        known(&self.waiting.aside, self.db, "SELECT EXISTS(SELECT 1 FROM _homing_aside)")
+    }
+
+    pub(crate) fn some_parked(&self) -> Result<bool> {
+        known(&self.waiting.parked, self.db, "SELECT EXISTS(SELECT 1 FROM _homing_parked)")
+    }
+
     pub(crate) fn find(&self, name: &str) -> Option<&Synced> {
         self.tables.values().find(|synced| synced.table.name.eq_ignore_ascii_case(name))
     }
+}
+
+fn known(memory: &Cell<Option<bool>>, db: &Connection, sql: &str) -> Result<bool> {
+    if memory.get().is_none() {
+        memory.set(Some(db.prepare_cached(sql)?.query_row([], |row| row.get(0))?));
+    }
+    Ok(memory.get() == Some(true))
 }

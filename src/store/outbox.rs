@@ -75,13 +75,9 @@ impl Outbox {
     ) -> Result<Option<i64>> {
         if self.times.is_none() {
             let mut times = HashMap::new();
-            let mut statement = db.prepare_cached("SELECT seq FROM _homing_log WHERE tab <> 0 ORDER BY seq")?;
-            let seqs = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
-            for seq in seqs {
-                if let Some(entry) = read_entry(db, widths, seq)? {
-                    times.insert((entry.tab, entry.key.encode()), entry.at);
-                }
-            }
+            read_entries(db, widths, 0, i64::MAX, |entry| {
+                times.insert((entry.tab, entry.key.encode()), entry.at);
+            })?;
             self.times = Some(times);
         }
         let times = self.times.as_ref().expect("BUG: just filled");
@@ -126,18 +122,34 @@ impl Places {
 
 /// Reads one entry; `None` when it is gone, or its table is.
 pub(crate) fn read_entry(db: &Connection, widths: &BTreeMap<i64, usize>, seq: i64) -> Result<Option<Entry>> {
-    let mut statement = db.prepare_cached("SELECT * FROM _homing_log WHERE seq = ?")?;
-    let mut rows = statement.query([seq])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let tab: i64 = row.get(1)?;
-    let Some(width) = widths.get(&tab) else { return Ok(None) };
-    Ok(Some(Entry {
-        seq,
-        tab,
-        op: row.get(2)?,
-        at: capture::millis(row.get::<_, Option<f64>>(3)?.unwrap_or(2_440_587.5)),
-        key: Key(value::read_row(row, 4, *width)?),
-    }))
+    let mut found = None;
+    read_entries(db, widths, seq, seq, |entry| found = Some(entry))?;
+    Ok(found)
+}
+
+/// Reads the entries from one place to another, rising. Those that are gone, or whose
+/// table is, are left out.
+pub(crate) fn read_entries(
+    db: &Connection,
+    widths: &BTreeMap<i64, usize>,
+    from: i64,
+    to: i64,
+    mut take: impl FnMut(Entry),
+) -> Result<()> {
+    let mut statement = db.prepare_cached("SELECT * FROM _homing_log WHERE seq BETWEEN ? AND ? ORDER BY seq")?;
+    let mut rows = statement.query([from, to])?;
+    while let Some(row) = rows.next()? {
+        let tab: i64 = row.get(1)?;
+        let Some(width) = widths.get(&tab) else { continue };
+        take(Entry {
+            seq: row.get(0)?,
+            tab,
+            op: row.get(2)?,
+            at: capture::millis(row.get::<_, Option<f64>>(3)?.unwrap_or(2_440_587.5)),
+            key: Key(value::read_row(row, 4, *width)?),
+        });
+    }
+    Ok(())
 }
 
 impl Writer<'_> {

@@ -37,6 +37,7 @@ impl Writer<'_> {
         reason: &str,
         now: i64,
     ) -> Result<()> {
+        self.waiting.parked();
         let body = Body {
             stamp: remote.stamp,
             columns: remote.columns.to_vec(),
@@ -62,6 +63,9 @@ impl Writer<'_> {
     }
 
     pub(crate) fn unpark(&self, synced: &Synced, key: &[u8]) -> Result<()> {
+        if !self.some_parked()? {
+            return Ok(());
+        }
         self.db
             .prepare_cached("DELETE FROM _homing_parked WHERE tab = ? AND key = ?")?
             .execute(params![synced.id, key])?;

@@ -141,13 +141,7 @@ impl Writer<'_> {
     /// was read for it. An edit made since is a difference from the new base.
     fn acknowledge(&self, synced: &Synced, row: &FlightRow, revision: Revision, spent: &mut Vec<i64>) -> Result<()> {
         let key = row.key.encode();
-        let known = self.base_revision(synced, &key)?;
-        if known.is_none_or(|known| known < revision) {
-            match row.operation {
-                Operation::Delete => self.drop_base(synced, &key)?,
-                _ => self.set_base_under(row.shape, synced, &key, revision, row.stamp, &row.base)?,
-            }
-        }
+        self.raise_base(synced, row, &key, revision)?;
         spent.extend(&row.seqs);
         // A version that waited here to be written was overwritten there.
         self.unpark(synced, &key)?;

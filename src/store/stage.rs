@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::aside::{self, Standing};
 use super::base::{self, Difference};
 use super::flight::FlightRow;
-use super::outbox::{Entry, read_entry};
+use super::outbox::{Entry, read_entries};
 use super::row::{self, Found};
 use super::{Judge, Now, Result, Store, Synced};
 use crate::model::settings::Priority;
@@ -28,6 +28,8 @@ pub struct Gathered {
     pub(crate) idle: Vec<(i64, Key)>,
     /// The window did not reach the end of the outbox.
     pub more: bool,
+    /// Without any, no row need look for itself there.
+    some_aside: bool,
 }
 
 /// One candidate for the next batch.
@@ -103,6 +105,7 @@ impl Store {
         let mut gathered = Gathered { more, ..Gathered::default() };
         let named = self.named(seqs, now, rows_max, &mut gathered)?;
         let masses = self.mass_deletions()?;
+        gathered.some_aside = self.db.prepare_cached("SELECT 1 FROM _homing_aside")?.exists([])?;
         let mut places: HashMap<(i64, Key), usize> = HashMap::new();
         for name in named {
             self.consider(name, now, &masses, &mut gathered, &mut places)?;
@@ -195,18 +198,23 @@ impl Store {
         let widths = self.widths();
         let mut named: Vec<Named> = Vec::new();
         let mut places: HashMap<(i64, Key), usize> = HashMap::new();
-        for seq in seqs {
-            let Some(Entry { tab, key, at, .. }) = read_entry(&self.db, &widths, seq)? else {
-                gathered.noise.push(seq);
-                continue;
-            };
-            let place = *places.entry((tab, key.clone())).or_insert_with(|| {
-                named.push(Named { tab, key, seqs: Vec::new(), since: at, written: at, old: false });
-                named.len() - 1
-            });
-            named[place].seqs.push(seq);
-            named[place].since = named[place].since.min(at);
-            named[place].written = named[place].written.max(at);
+        for run in seqs.chunk_by(|seq, next| seq + 1 == *next) {
+            let mut entries = Vec::with_capacity(run.len());
+            read_entries(&self.db, &widths, run[0], run[run.len() - 1], |entry| entries.push(entry))?;
+            let mut entries = entries.into_iter().peekable();
+            for seq in run {
+                let Some(Entry { tab, key, at, .. }) = entries.next_if(|entry| entry.seq == *seq) else {
+                    gathered.noise.push(*seq);
+                    continue;
+                };
+                let place = *places.entry((tab, key.clone())).or_insert_with(|| {
+                    named.push(Named { tab, key, seqs: Vec::new(), since: at, written: at, old: false });
+                    named.len() - 1
+                });
+                named[place].seqs.push(*seq);
+                named[place].since = named[place].since.min(at);
+                named[place].written = named[place].written.max(at);
+            }
         }
         for (tab, key, since) in self.due(now.millis, rows_max)? {
             if self.tables.contains_key(&tab) && !places.contains_key(&(tab, key.clone())) {
@@ -235,7 +243,10 @@ impl Store {
         };
         let base = base::read(&self.db, self.era, synced, &encoded)?;
         let difference = base::difference(synced, local.as_ref(), base.as_ref());
-        let known = aside::read(&self.db, named.tab, &encoded)?;
+        let known = match gathered.some_aside {
+            true => aside::read(&self.db, named.tab, &encoded)?,
+            false => None,
+        };
         if !several && difference == Difference::Same {
             gathered.noise.extend(named.seqs);
             if known.is_some() {

@@ -6,6 +6,9 @@
 //! fault that changes nothing. This module never tries a request again on its own, but
 //! for one case: a token that was refused and could be renewed. It keeps no fact that
 //! must survive.
+//!
+//! While a page is applied the next one is on its way: whoever gets a page that has more
+//! after it will ask for just that.
 
 mod exchange;
 mod live;
@@ -15,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::http::{self, Connection, fault};
 use super::{
@@ -33,6 +37,19 @@ pub struct HomingRemote {
     /// The hub's epoch as this caller last heard it. Another one in an answer means that
     /// the hub began a new log in between.
     epoch: Mutex<Option<String>>,
+    ahead: Option<Ahead>,
+}
+
+/// A page asked for before its turn.
+struct Ahead {
+    question: protocol::Pull,
+    answer: JoinHandle<Result<protocol::Pulled>>,
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.answer.abort();
+    }
 }
 
 impl HomingRemote {
@@ -48,21 +65,32 @@ impl HomingRemote {
     ) -> std::result::Result<HomingRemote, Fault> {
         let scope = settings.scope.clone().unwrap_or_else(|| "@me".to_owned());
         let connection = Connection::new(settings, device, stop, &["v1", "scopes", &scope])?;
-        Ok(HomingRemote { connection: Arc::new(connection), runtime, epoch: Mutex::new(None) })
+        Ok(HomingRemote { connection: Arc::new(connection), runtime, epoch: Mutex::new(None), ahead: None })
     }
 
     fn ask<Question: Serialize, Reply: DeserializeOwned>(&self, place: &str, question: &Question) -> Result<Reply> {
-        let question = serde_json::to_vec(question).expect("BUG: a message is always JSON");
-        self.send(place, &question)
+        self.send(place, &json(question))
     }
 
     fn send<Reply: DeserializeOwned>(&self, place: &str, question: &[u8]) -> Result<Reply> {
-        let reply = self.runtime.block_on(self.connection.post(place, question, ANSWER_BYTES_MAX))?;
-        serde_json::from_slice(&reply).map_err(|error| match error.is_eof() {
-            true => fault::broken_off(self.connection.host(), reply.len()).into(),
-            // The error's own text could quote a row; only its place is safe to print.
-            false => self.rubbish(&format!("unreadable at line {}, column {}", error.line(), error.column())),
-        })
+        self.runtime.block_on(exchanged(&self.connection, place, question))
+    }
+
+    /// The page that was asked for ahead, if it is this one; else it is asked for now.
+    fn page(&mut self, question: &protocol::Pull) -> Result<protocol::Pulled> {
+        match self.ahead.take() {
+            Some(mut ahead) if ahead.question == *question => {
+                let answered = self.runtime.block_on(&mut ahead.answer);
+                answered.unwrap_or_else(|_| Err(fault::interrupted().into()))
+            }
+            _ => self.ask("pull", question),
+        }
+    }
+
+    fn ask_ahead(&mut self, question: protocol::Pull) {
+        let (connection, body) = (self.connection.clone(), json(&question));
+        let answer = self.runtime.spawn(async move { exchanged(&connection, "pull", &body).await });
+        self.ahead = Some(Ahead { question, answer });
     }
 
     fn rubbish(&self, what: &str) -> RemoteError {
@@ -93,6 +121,8 @@ impl Remote for HomingRemote {
     }
 
     fn greet(&mut self, greeting: &Greeting) -> Result<Greeted> {
+        // A new cycle sees the hub as it is now.
+        self.ahead = None;
         let welcome: protocol::Welcome = self.ask(
             "hello",
             &protocol::Hello {
@@ -153,23 +183,23 @@ impl Remote for HomingRemote {
     }
 
     fn pull(&mut self, ask: &Ask) -> Result<Page> {
-        let cursor = ask.cursor.as_ref().map(|cursor| cursor.0.clone());
-        let pulled: protocol::Pulled = self.ask(
-            "pull",
-            &protocol::Pull {
-                protocol: protocol::VERSION,
-                device: ask.device.clone(),
-                incarnation: ask.incarnation.clone(),
-                cursor: cursor.clone(),
-                rows_max: ask.rows_max,
-                bytes_max: ask.bytes_max,
-            },
-        )?;
+        let question = protocol::Pull {
+            protocol: protocol::VERSION,
+            device: ask.device.clone(),
+            incarnation: ask.incarnation.clone(),
+            cursor: ask.cursor.as_ref().map(|cursor| cursor.0.clone()),
+            rows_max: ask.rows_max,
+            bytes_max: ask.bytes_max,
+        };
+        let pulled = self.page(&question)?;
         self.same_epoch(&pulled.epoch)?;
         let page = body::page(pulled).map_err(|flaw| self.rubbish(&flaw))?;
         // Without this, a hub could keep us pulling the same place for ever.
-        if page.more && cursor.as_deref() == Some(page.cursor.0.as_str()) {
+        if page.more && question.cursor.as_deref() == Some(page.cursor.0.as_str()) {
             return Err(self.rubbish("a page that says there is more and moves nowhere"));
+        }
+        if page.more {
+            self.ask_ahead(protocol::Pull { cursor: Some(page.cursor.0.clone()), ..question });
         }
         Ok(page)
     }
@@ -214,6 +244,23 @@ impl Remote for HomingRemote {
     fn traffic(&mut self) -> (u64, u64) {
         self.connection.traffic()
     }
+}
+
+/// One question and its answer, understood.
+async fn exchanged<Reply: DeserializeOwned>(connection: &Connection, place: &str, question: &[u8]) -> Result<Reply> {
+    let reply = connection.post(place, question, ANSWER_BYTES_MAX).await?;
+    serde_json::from_slice(&reply).map_err(|error| match error.is_eof() {
+        true => fault::broken_off(connection.host(), reply.len()).into(),
+        // The error's own text could quote a row; only its place is safe to print.
+        false => {
+            let text = format!("unreadable at line {}, column {}", error.line(), error.column());
+            fault::rubbish(connection.host(), &text).into()
+        }
+    })
+}
+
+fn json<Message: Serialize>(message: &Message) -> Vec<u8> {
+    serde_json::to_vec(message).expect("BUG: a message is always JSON")
 }
 
 /// What is wrong with one outcome of a push, before it is believed.
