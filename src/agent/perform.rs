@@ -452,7 +452,7 @@ impl Performer {
         let now = self.world.clock.millis();
         let limits = self.replica.limits.clone();
         let store = self.store.as_mut().expect("BUG: acting is within a cycle");
-        store.fold_actions(&mut self.folding)?;
+        store.fold_actions(&mut self.folding, now)?;
         let (due, unfit) = store.due_action(self.actions_upto, now, limits.pending_age_max)?;
         self.tally.set_aside += unfit;
         let Some(due) = due else { return Ok(Report::Acted { more: false }) };

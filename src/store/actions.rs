@@ -142,13 +142,12 @@ impl Store {
     }
 
     /// Folds what came since the last look into what waits already.
-    pub fn fold_actions(&mut self, folding: &mut Folding) -> Result<()> {
+    pub fn fold_actions(&mut self, folding: &mut Folding, now: i64) -> Result<()> {
         while self.newest_action()? > folding.seen {
             let twins = fill(&self.db, folding, FOLD_ROWS_MAX)?;
             if twins.is_empty() {
                 continue;
             }
-            let now = capture_clock(&self.db)?;
             self.write(|writer| {
                 for (twin, first) in twins {
                     writer
@@ -528,9 +527,4 @@ fn read(row: &rusqlite::Row) -> rusqlite::Result<Found> {
         answer: text(12)?,
         payload: row.get(13)?,
     })
-}
-
-/// This device's clock as SQLite reads it, milliseconds since 1970.
-fn capture_clock(db: &Connection) -> Result<i64> {
-    Ok(capture::millis(db.query_row("SELECT julianday('now')", [], |row| row.get(0))?))
 }
