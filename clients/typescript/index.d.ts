@@ -39,6 +39,7 @@ export class Homing {
   resume(replica?: string): Promise<void>;
   foreground(replica?: string): Promise<void>;
 
+  enqueue(replica: string, action: string, payload?: unknown, options?: { key?: string }): Promise<types.Enqueued>;
   queue(options?: { replica?: string; table?: string; limit?: number }): Promise<types.Change[]>;
   retry(replica: string, table?: string, key?: string): Promise<number>;
   discard(replica: string, table: string, key: string): Promise<number>;

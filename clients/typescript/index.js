@@ -180,6 +180,11 @@ export class Homing {
 
   // What waits
 
+  /** Asks the backend for something that is no row; `folded`: the same waited already. */
+  async enqueue(replica, action, payload, { key } = {}) {
+    return await this.call("action.enqueue", { replica, action, payload, key });
+  }
+
   async queue({ replica, table, limit } = {}) {
     return (await this.call("queue.list", { replica, table, limit })).changes;
   }

@@ -25,11 +25,12 @@ use crate::engine::thrift;
 use crate::ipc::Request;
 use crate::ipc::Topic;
 use crate::ipc::answer::*;
+use crate::ipc::method::ActionEnqueue;
 use crate::ipc::service::{CallError, Event, Peer, Service};
 use crate::model::conflict::{Decision, Side};
 use crate::model::settings::Replica;
 use crate::model::status::{ConflictEntry, HistoryEntry, State};
-use crate::model::{Fault, FaultKind, Reason, ReasonCode};
+use crate::model::{Fault, FaultKind, Reason, ReasonCode, action};
 use crate::store::Store;
 use crate::store::report::Counts;
 
@@ -139,11 +140,7 @@ impl Service for Desk {
                 show(&checked)
             }
             Request::MetricsGet(_) => self.metrics(),
-            Request::ActionEnqueue(_) => Err(CallError::new(
-                ReasonCode::NotAllowed,
-                "this version has no actions",
-                "write a row to a synced table instead",
-            )),
+            Request::ActionEnqueue(asked) => self.enqueue(asked).await,
             Request::NetworkStatus(_) => self.network(),
             Request::TelemetryGet(_) => self.telemetry(),
             Request::TelemetryOn(_) => self.agree(true),
@@ -248,6 +245,44 @@ impl Desk {
         self.board.tell(Topic::Conflict, now, entry.clone());
         self.crew.send(at, Order::Event(Happening::Wake(Wake::Command)));
         Ok(entry)
+    }
+
+    /// Appends an action. It goes like a change: after the debounce, and after the rows.
+    async fn enqueue(&self, asked: ActionEnqueue) -> Answer {
+        let at = self.find(&asked.replica)?;
+        let refused = |code, text: String, hint: &str| Err(CallError::new(code, text, hint));
+        if !self.board.faces()[at].replica.remote.takes_actions() {
+            return refused(
+                ReasonCode::NoActions,
+                format!("the remote of {} takes no actions; nothing was queued", asked.replica),
+                "name a backend's `action_path` in the config, or write a row to a synced table instead",
+            );
+        }
+        for (what, text) in [("action", Some(&asked.action)), ("key", asked.key.as_ref())] {
+            if text.is_some_and(|text| !action::is_name(text)) {
+                let hint = "use letters, digits, `_`, `-`, `.` and `:`, a letter or digit first, 128 at most";
+                return refused(ReasonCode::BadRequest, format!("`{what}` is no name; nothing was queued"), hint);
+            }
+        }
+        let payload = asked.payload.unwrap_or_default().to_string();
+        if payload.len() > action::PAYLOAD_BYTES_MAX {
+            let text = format!("`payload` is larger than {} bytes; nothing was queued", action::PAYLOAD_BYTES_MAX);
+            return refused(ReasonCode::RowTooLarge, text, "send a reference to what is large");
+        }
+        let (name, key) = (asked.action, asked.key);
+        match self.ask(at, move |inquiry| inquiry.enqueue(&name, &payload, key.as_deref())).await? {
+            Some((done, counts)) => {
+                self.board.change(at, SystemClock.millis(), |face| face.counts = counts);
+                // Where no file events arrive, the worker hears of it here.
+                self.crew.send(at, Order::Look);
+                show(&Enqueued { id: done.id, key: done.key, folded: done.folded })
+            }
+            None => {
+                let text = "too many actions wait; nothing was queued".to_owned();
+                let error = CallError::new(ReasonCode::QueueFull, text, "see why they wait: `homing queue list`");
+                Err(error.retryable(None))
+            }
+        }
     }
 
     async fn history(&self, replica: Option<String>, limit: usize) -> Answer {

@@ -14,13 +14,16 @@ use crate::model::settings::Replica;
 use crate::model::status::{
     ConflictEntry, Explanation, ExplanationLine, PlanBatch, PlanChange, PlanReport, QueueEntry, TableCheck,
 };
-use crate::model::{Fault, FaultKind, Key, ReasonCode, RemoteRow, Value};
+use crate::model::{Fault, FaultKind, Key, ReasonCode, RemoteRow, Value, action};
 use crate::remote::{self, Remote, RemoteError};
+use crate::store::actions::Enqueued;
 use crate::store::report::Counts;
 use crate::store::{Now, Store, Synced};
 
 /// Rows asked for at once when comparing.
 const DIGEST_ROWS: usize = 20_000;
+/// Actions that a plan names.
+const ERRANDS_MAX: usize = 100;
 /// Differing keys named a table.
 const DIFFERING_MAX: usize = 1_000;
 
@@ -37,7 +40,7 @@ impl Inquiry {
     }
 
     pub fn queue(self, table: Option<&str>, limit: usize) -> Result<Vec<QueueEntry>, Fault> {
-        if let Some(table) = table {
+        if let Some(table) = table.filter(|table| *table != action::TABLE) {
             self.table(table)?;
         }
         self.store.queue(table, limit.saturating_add(1))
@@ -63,6 +66,7 @@ impl Inquiry {
 
     pub fn retry(mut self, table: Option<&str>, key: Option<&str>) -> Result<u64, Fault> {
         let key = match table {
+            Some(action::TABLE) => key.map(Key::parse),
             Some(table) => {
                 let synced = self.table(table)?;
                 key.map(|typed| Self::key(synced, typed))
@@ -72,9 +76,26 @@ impl Inquiry {
         self.store.retry(table, key.as_ref())
     }
 
+    /// Appends an action; `None` when too many wait.
+    pub fn enqueue(
+        mut self,
+        name: &str,
+        payload: &str,
+        key: Option<&str>,
+    ) -> Result<Option<(Enqueued, Counts)>, Fault> {
+        let done = self.store.enqueue(name, payload, key)?;
+        done.map(|done| Ok((done, self.store.counts()?))).transpose()
+    }
+
     /// Gives up one row's unsent change: the remote's version stands, ours is kept in
-    /// the ledger.
+    /// the ledger. Or an action.
     pub fn discard(mut self, table: &str, key: &str) -> Result<u64, Fault> {
+        if table == action::TABLE {
+            return match self.store.discard_action(&Key::parse(key), SystemClock.millis())? {
+                true => Ok(1),
+                false => Err(not_found(format!("no action {key} waits"))),
+            };
+        }
         let synced = self.table(table)?.clone();
         let key = Self::key(&synced, key);
         let remembered = told(self.remote()?.row(synced.name(), &key))?;
@@ -98,6 +119,9 @@ impl Inquiry {
     }
 
     pub fn explain(self, table: &str, key: &str) -> Result<Explanation, Fault> {
+        if table == action::TABLE {
+            return self.explain_action(&Key::parse(key));
+        }
         let synced = self.table(table)?.clone();
         let key = Self::key(&synced, key);
         let (verdict, mut lines) = self.store.explain(&synced, &key)?;
@@ -115,6 +139,20 @@ impl Inquiry {
             schema: EXPLAIN.to_owned(),
             replica: self.replica.name,
             table: synced.name().to_owned(),
+            key: key.to_text(),
+            verdict,
+            lines,
+        })
+    }
+
+    fn explain_action(self, key: &Key) -> Result<Explanation, Fault> {
+        let Some((verdict, lines)) = self.store.explain_action(key)? else {
+            return Err(not_found(format!("there is no action {key}, or it has long been over")));
+        };
+        Ok(Explanation {
+            schema: EXPLAIN.to_owned(),
+            replica: self.replica.name,
+            table: action::TABLE.to_owned(),
             key: key.to_text(),
             verdict,
             lines,
@@ -153,10 +191,15 @@ impl Inquiry {
             }
         }
         staying.extend(self.store.queue(None, DIFFERING_MAX)?.into_iter().filter(|entry| entry.state == "set_aside"));
+        let mut batches = if changes.is_empty() { Vec::new() } else { vec![PlanBatch { bytes, changes }] };
+        if self.store.has_due_action(i64::MAX, now.millis)? {
+            let actions = self.store.queue(Some(action::TABLE), ERRANDS_MAX)?;
+            batches.extend(actions.into_iter().filter(|entry| entry.state == "pending").map(errand));
+        }
         Ok(PlanReport {
             schema: PLAN.to_owned(),
             replica: self.replica.name.clone(),
-            batches: if changes.is_empty() { Vec::new() } else { vec![PlanBatch { bytes, changes }] },
+            batches,
             staying,
             more: planned.more || gathered.more,
         })
@@ -235,6 +278,13 @@ impl Inquiry {
         let (_, stop) = tokio::sync::watch::channel(false);
         remote::open(&self.replica, &self.device, &self.runtime, stop)
     }
+}
+
+/// A request of its own.
+fn errand(entry: QueueEntry) -> PlanBatch {
+    let because = format!("action {}, after the rows and in order", entry.action.unwrap_or_default());
+    let QueueEntry { table, key, operation, priority, .. } = entry;
+    PlanBatch { bytes: 0, changes: vec![PlanChange { table, key, operation, priority, because }] }
 }
 
 fn remote_lines(remembered: &remote::Remembered) -> Vec<ExplanationLine> {

@@ -10,14 +10,16 @@ use std::time::{Duration, Instant};
 use super::clock::Clock;
 use super::memory::Memory;
 use super::rules::Rules;
+use crate::engine::errand::{self, Trouble};
 use crate::engine::incarnation::{self, Judgement, Known, Mark};
 use crate::engine::plan::{self, Candidate, Limits, Plan};
 use crate::engine::session::{Report, Step};
 use crate::engine::skew;
 use crate::model::settings::Replica;
 use crate::model::status::{Cycle, Progress};
-use crate::model::{Fault, FaultKind, Incarnation, Key, Outcome, ReasonCode};
+use crate::model::{Action, Fault, FaultKind, Incarnation, Key, Outcome, ReasonCode};
 use crate::remote::{Answer, Ask, Batch, Greeted, Greeting, Remote, RemoteError};
+use crate::store::actions::{Due, Folding};
 use crate::store::attach::Attached;
 use crate::store::audit::Auditing;
 use crate::store::flight::Flight;
@@ -48,6 +50,8 @@ pub struct Tally {
     pub counts: Counts,
     pub progress: Option<Progress>,
     pub set_aside: u64,
+    /// Actions that are over, one way or the other.
+    pub actions: Vec<Outgone>,
     /// Changes the remote refused, by its code.
     pub refused: BTreeMap<String, u64>,
     /// Changes that still wait, by table.
@@ -56,6 +60,14 @@ pub struct Tally {
     pub latency: Option<u64>,
     /// How far this device's clock is ahead of the remote's, milliseconds.
     pub skew: Option<i64>,
+}
+
+/// An action that is over: done, or set aside for a person.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outgone {
+    pub action: Action,
+    /// What the backend said to it; `Err`: why it was refused.
+    pub said: std::result::Result<String, String>,
 }
 
 /// The world a performer lives in.
@@ -90,6 +102,12 @@ pub struct Performer {
     /// The remote has newer rows than the batch knew of.
     behind: bool,
     incoming: Option<Incoming>,
+    /// Actions up to here may go: the rows that were written before them have gone.
+    actions_upto: i64,
+    folding: Folding,
+    /// An action that got no answer of its own, until the next answer tells whether
+    /// anything would have.
+    stumbled: Option<(Due, Fault)>,
     /// This device's clock before the last request whose answer says the remote's.
     asked_at: i64,
     unfolded: u64,
@@ -118,6 +136,9 @@ impl Performer {
             settling: Settling::default(),
             behind: false,
             incoming: None,
+            actions_upto: 0,
+            folding: Folding::default(),
+            stumbled: None,
             asked_at: 0,
             unfolded: 0,
             notes: BTreeMap::new(),
@@ -133,6 +154,7 @@ impl Performer {
             Step::Stage => self.stage(),
             Step::Send => self.send(),
             Step::Settle => self.settle(),
+            Step::Act => self.act(),
             Step::Fetch => self.fetch(),
             Step::Apply => self.apply(),
             Step::End => self.end(),
@@ -267,6 +289,8 @@ impl Performer {
             }
             let limits = self.limits();
             let now = self.now();
+            // Before the rows are looked at: an app writes both in one transaction.
+            self.actions_upto = self.store_mut().newest_action()?;
             let (Some(store), Some(rules)) = (&mut self.store, &self.rules) else {
                 unreachable!("BUG: staging is within a cycle")
             };
@@ -283,7 +307,10 @@ impl Performer {
                 return Ok(Report::Staged { something: true });
             }
             if !gathered.more || (gathered.is_quiet() && staying.is_empty()) {
-                return Ok(Report::Staged { something: false });
+                return match self.has_errand(now.millis)? {
+                    true => Ok(Report::Acting),
+                    false => Ok(Report::Staged { something: false }),
+                };
             }
         }
     }
@@ -407,6 +434,86 @@ impl Performer {
         Ok(Report::Settled { done, progress })
     }
 
+    /// Whether an action is to be sent now.
+    fn has_errand(&mut self, now: i64) -> Result<bool, Fault> {
+        let upto = self.actions_upto;
+        if self.remote.abilities().takes_actions {
+            self.store_mut().readmit_actions()?;
+            return Ok(self.stumbled.is_none() && self.store_mut().has_due_action(upto, now)?);
+        }
+        let refused = self
+            .store_mut()
+            .refuse_all_actions("this remote takes no actions: it is a hub, or the config names no `action_path`")?;
+        self.tally.set_aside += refused;
+        Ok(false)
+    }
+
+    fn act(&mut self) -> Result<Report, Fault> {
+        let now = self.world.clock.millis();
+        let limits = self.replica.limits.clone();
+        let store = self.store.as_mut().expect("BUG: acting is within a cycle");
+        store.fold_actions(&mut self.folding, now)?;
+        let (due, unfit) = store.due_action(self.actions_upto, now, limits.pending_age_max)?;
+        self.tally.set_aside += unfit;
+        let Some(due) = due else { return Ok(Report::Acted { more: false }) };
+        let answered = self.remote.act(&due.action);
+        self.count_traffic();
+        let now = self.world.clock.millis();
+        let refusal = match answered {
+            Ok(said) => {
+                let store = self.store.as_mut().expect("BUG: acting is within a cycle");
+                store.finish_action(&due, &mut self.folding, &said, now)?;
+                self.tally.cycle.pushed += 1;
+                self.note_outgone(due.action, Ok(said));
+                return Ok(Report::Acted { more: true });
+            }
+            Err(RemoteError::Fault(fault)) => {
+                let pulls = self.remote.abilities().pulls;
+                if errand::trouble(fault.kind, pulls) == Trouble::Everything {
+                    return Err(fault);
+                }
+                self.stumbled = Some((due, fault));
+                if !pulls {
+                    self.put_off()?;
+                }
+                return Ok(Report::Acted { more: false });
+            }
+            Err(RemoteError::TooLarge) => {
+                let text = "the remote does not take an action this large";
+                self.store_mut().set_action_aside(&due, due.tries + 1, ReasonCode::RowTooLarge, text)?;
+                self.tally.set_aside += 1;
+                self.note_outgone(due.action, Err(text.to_owned()));
+                return Ok(Report::Acted { more: true });
+            }
+            Err(RemoteError::Refused(text)) => text,
+            Err(other) => format!("the remote answered {other:?} to an action"),
+        };
+        *self.tally.refused.entry(ReasonCode::ActionRefused.word().to_owned()).or_default() += 1;
+        let aside = self.store_mut().refuse_action(&due, &refusal, limits.tries_max, now)?;
+        if aside {
+            self.tally.set_aside += 1;
+            self.note_outgone(due.action, Err(refusal));
+        }
+        Ok(Report::Acted { more: aside })
+    }
+
+    /// Something else was answered since: it is this action that has to wait.
+    fn put_off(&mut self) -> Result<(), Fault> {
+        let Some((due, fault)) = self.stumbled.take() else { return Ok(()) };
+        let seed = due.action.id.unsigned_abs() ^ self.known.incarnation.0.bytes().map(u64::from).sum::<u64>();
+        let wait = errand::wait(due.stumbles + 1, &self.replica.schedule, fault.retry_after, seed);
+        let now = self.world.clock.millis();
+        self.store_mut().delay_action(&due, &fault.reason, wait, now)
+    }
+
+    fn note_outgone(&mut self, action: Action, said: std::result::Result<String, String>) {
+        /// Actions that are told of at most, a cycle.
+        const TOLD_MAX: usize = 1_000;
+        if self.tally.actions.len() < TOLD_MAX {
+            self.tally.actions.push(Outgone { action, said });
+        }
+    }
+
     fn fetch(&mut self) -> Result<Report, Fault> {
         let store = self.store.as_ref().expect("BUG: fetching is within a cycle");
         let cursor = store.checkpoint()?;
@@ -423,6 +530,7 @@ impl Performer {
             Ok(page) => page,
             Err(error) => return self.over(error),
         };
+        self.put_off()?;
         // A snapshot is asked for without a cursor that would tell: its revisions must be
         // those of the log that was greeted.
         if self.greeted.as_ref().is_some_and(|greeted| !page.epoch.is_empty() && page.epoch != greeted.epoch) {
@@ -621,6 +729,8 @@ impl Performer {
         self.flight = None;
         self.answer = None;
         self.incoming = None;
+        self.folding = Folding::default();
+        self.stumbled = None;
         self.auditing = Auditing::default();
     }
 }

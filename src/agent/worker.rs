@@ -18,7 +18,7 @@ use super::board::Board;
 use super::claim::Claim;
 use super::clock::{Clock, SystemClock};
 use super::crew::Pulse;
-use super::perform::Performer;
+use super::perform::{Outgone, Performer};
 use super::standing::Standing;
 use super::telemetry::Telemetry;
 use super::watch::{Print, TICK_MAX, Watcher};
@@ -33,6 +33,8 @@ use crate::store::peek::{self, Glance};
 
 /// Keys an event names at most, a table.
 const KEYS_MAX: usize = 100;
+/// What an event says of a backend's answer to an action.
+const ANSWER_CHARS_MAX: usize = 4_096;
 
 pub enum Order {
     Event(Event),
@@ -43,6 +45,8 @@ pub enum Order {
         discard: bool,
         answer: Sender<Result<(), Fault>>,
     },
+    /// The live channel is away, and why; `None`: it is there.
+    Away(Option<String>),
     /// Answered between two steps: the loop turns.
     Probe(oneshot::Sender<()>),
     Stop,
@@ -76,6 +80,8 @@ struct Desk {
     recheck: Option<Instant>,
     glance: Glance,
     watcher: Watcher,
+    /// Why the live channel is away.
+    away: Option<String>,
     began_at: i64,
     cause: Wake,
     fault: Option<Fault>,
@@ -104,6 +110,7 @@ impl Worker {
             recheck: None,
             glance: Glance::default(),
             watcher,
+            away: None,
             began_at: 0,
             cause: Wake::Start,
             fault: None,
@@ -176,6 +183,18 @@ impl Worker {
             Order::Detach { discard, answer } => {
                 let _ = answer.send(self.detach(desk, discard));
             }
+            Order::Away(why) => {
+                if why.is_some() != desk.away.is_some() {
+                    let replica = self.replica.name.as_str();
+                    match &why {
+                        Some(why) => tracing::warn!(replica, "{why}"),
+                        None => tracing::info!(replica, "the live channel is there again"),
+                    }
+                }
+                desk.away = why;
+                let notes = self.notes(desk);
+                self.board.change(self.at, SystemClock.millis(), |face| face.notes = notes);
+            }
             Order::Probe(answer) => {
                 let _ = answer.send(());
             }
@@ -195,7 +214,10 @@ impl Worker {
                 }
                 Action::Alarm(at) => desk.alarm = at,
                 Action::Listen(true) => desk.listening = self.listen(),
-                Action::Listen(false) => desk.listening = None,
+                Action::Listen(false) => {
+                    desk.listening = None;
+                    desk.away = None;
+                }
                 Action::Tell => {}
             }
         }
@@ -315,6 +337,15 @@ impl Worker {
                 .collect();
             self.board.tell(Topic::Changed, now, json!({"replica": self.replica.name, "tables": tables}));
         }
+        for Outgone { action, said } in &tally.actions {
+            let (state, answer, reason) = match said {
+                Ok(answer) => ("done", Some(answer.chars().take(ANSWER_CHARS_MAX).collect::<String>()), None),
+                Err(reason) => ("set_aside", None, Some(reason)),
+            };
+            let data = json!({"replica": self.replica.name, "id": action.id, "action": action.name, "key": action.key,
+                "state": state, "answer": answer, "reason": reason});
+            self.board.tell(Topic::Action, now, data);
+        }
         if tally.cycle.conflicts > 0 || tally.set_aside > 0 {
             self.tell_troubles(now, tally.cycle.conflicts, tally.set_aside);
         }
@@ -393,8 +424,9 @@ impl Worker {
         let print = Print::of(&self.replica.database);
         match peek::glance(&self.replica.database, desk.glance.newest) {
             Ok(glance) => {
-                let written = glance.unsent
-                    && (glance.newest != desk.glance.newest || glance.incarnation != desk.glance.incarnation);
+                let renamed = glance.incarnation != desk.glance.incarnation;
+                let asked = glance.action > 0 && (glance.action > desk.glance.action || renamed);
+                let written = asked || glance.unsent && (glance.newest != desk.glance.newest || renamed);
                 let replaced =
                     desk.glance.attached && (glance.incarnation != desk.glance.incarnation || !glance.attached);
                 let migrated = glance.schema_version != desk.glance.schema_version && desk.glance.attached;
@@ -440,7 +472,14 @@ impl Worker {
                 Hint::Open => Wake::Reachable,
                 Hint::More => Wake::Live,
                 Hint::Lost => return,
+                Hint::Away(why) => {
+                    let _ = post.send(Order::Away(Some(why)));
+                    return;
+                }
             };
+            if wake == Wake::Reachable {
+                let _ = post.send(Order::Away(None));
+            }
             let _ = post.send(Order::Event(Event::Wake(wake)));
         }))
     }
@@ -476,7 +515,7 @@ impl Worker {
     }
 
     fn notes(&self, desk: &Desk) -> Vec<String> {
-        self.performer.notes().into_iter().chain(desk.watcher.polls.clone()).collect()
+        self.performer.notes().into_iter().chain(desk.watcher.polls.clone()).chain(desk.away.clone()).collect()
     }
 
     fn publish(&self, desk: &Desk) {
@@ -506,7 +545,7 @@ struct Spent {
 impl Spent {
     fn count(&mut self, step: Step, time: Duration) {
         match step {
-            Step::Stage | Step::Send | Step::Settle => self.push += time,
+            Step::Stage | Step::Send | Step::Settle | Step::Act => self.push += time,
             Step::Fetch => self.pull += time,
             Step::Apply => self.apply += time,
             Step::Begin | Step::Greet | Step::Audit | Step::End => {}

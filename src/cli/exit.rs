@@ -49,8 +49,8 @@ impl Exit {
             OfflineHubDown | OfflineNotTheHub | OfflineTls => Exit::Unavailable,
             AuthMissing | AuthRefused | AuthExpired | AuthRevoked | AuthForbidden | AuthPlainHttp | NotAllowed
             | DatabaseReadOnly => Exit::NoPermission,
-            PendingParent | RowRefused | RowTooLarge | ParentSetAside | TooOld | KeyUnusable | MassDeletion
-            | ConflictManual | ParkedParent | ParkedConstraint | Unsent => Exit::NotClean,
+            PendingParent | RowRefused | RowTooLarge | ActionRefused | NoActions | ParentSetAside | TooOld
+            | KeyUnusable | MassDeletion | ConflictManual | ParkedParent | ParkedConstraint | Unsent => Exit::NotClean,
             DatabaseTaken | HubVersion | ProtocolError | QueueFull | TableMissing | DatabaseMissing
             | DatabaseNotSqlite | DatabaseCorrupt | DatabaseReplaced | NewerFormat | Detached | ScopeGone
             | UnknownReplica | UnknownMethod | BadRequest | NotFound | ConflictSettled | RowChanged | Internal

@@ -126,7 +126,7 @@ fn render(queue: &Queue, paint: &Paint, width: usize, now: i64) -> String {
             change.replica.clone(),
             change.table.clone(),
             change.key.clone(),
-            change.operation.clone(),
+            change.action.clone().unwrap_or_else(|| change.operation.clone()),
             change.state.replace('_', " "),
             Priority(change.priority).word().to_owned(),
             change.tries.to_string(),
@@ -144,7 +144,10 @@ fn render(queue: &Queue, paint: &Paint, width: usize, now: i64) -> String {
 fn details(change: &QueueEntry, paint: &Paint, now: i64) -> String {
     let mut out = format!(
         "{} of {} {} in {}\n",
-        printable(&change.operation),
+        change
+            .action
+            .as_deref()
+            .map_or_else(|| printable(&change.operation), |name| format!("action {}", printable(name))),
         paint.strong(&printable(&change.table)),
         paint.strong(&printable(&change.key)),
         printable(&change.replica),
@@ -193,6 +196,7 @@ mod tests {
                 next: "mend the row".into(),
             }),
             since: Some(0),
+            action: None,
         }
     }
 

@@ -10,7 +10,7 @@ use super::preset::{Preset, preset};
 use super::problem::Place;
 use super::section::Section;
 use super::strategy;
-use crate::model::settings::{Backend, Limits, Remote, Replica, Schedule, TableRule, Thrift, TokenSource, Wire};
+use crate::model::settings::{Backend, Limits, Mqtt, Remote, Replica, Schedule, TableRule, Thrift, TokenSource, Wire};
 
 /// What relative paths and `~/` are relative to.
 pub(super) struct Folders<'a> {
@@ -93,7 +93,7 @@ fn read_remote(section: &Section, preset: &Preset, folders: &Folders) -> Remote 
         ca_file: read_path(section, "ca_file", folders),
         proxy,
         timeout: section.millis("timeout").unwrap_or(preset.timeout),
-        backend: read_backend(section),
+        backend: Backend { mqtt: read_mqtt(section, folders), ..read_backend(section) },
     }
 }
 
@@ -102,6 +102,10 @@ fn read_backend(section: &Section) -> Backend {
         pull_path: section.text("pull_path"),
         push_path: section.text("push_path"),
         live_path: section.text("live_path"),
+        mqtt: Mqtt::default(),
+        action_path: section.text("action_path"),
+        action_method: section.text("action_method"),
+        action_names: section.map("action_names").unwrap_or_default(),
         pull_method: section.text("pull_method"),
         names: section.map("names").unwrap_or_default(),
         headers: section.map("headers").unwrap_or_default(),
@@ -112,6 +116,26 @@ fn read_backend(section: &Section) -> Backend {
         tombstones_kept: section.number_or_off("tombstones_kept").flatten(),
         compare_every: section.number_or_off("compare_every").flatten(),
         gzip: section.flag("gzip").unwrap_or(false),
+    }
+}
+
+fn read_mqtt(section: &Section, folders: &Folders) -> Mqtt {
+    let url = section.text("mqtt_url").inspect(|url| {
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        if !["mqtt", "mqtts"].contains(&scheme) || rest.is_empty() || rest.contains('@') {
+            section.note(
+                section.place_of("mqtt_url"),
+                format!("`{}.mqtt_url` is not a broker's URL", section.name),
+                "write it like \"mqtts://broker.example.org:8883\", without a name or password",
+            );
+        }
+    });
+    Mqtt {
+        url,
+        topic: section.text("mqtt_topic").unwrap_or_else(|| Mqtt::TOPIC.to_owned()),
+        user: section.text("mqtt_user"),
+        password_file: read_path(section, "mqtt_password_file", folders),
+        publish: section.flag("mqtt_publish").unwrap_or(false),
     }
 }
 

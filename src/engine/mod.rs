@@ -6,6 +6,7 @@
 
 pub mod backoff;
 pub mod chance;
+pub mod errand;
 pub mod graph;
 pub mod incarnation;
 pub mod plan;

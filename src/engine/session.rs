@@ -8,9 +8,9 @@
 //!
 //! A cycle: begin, greet, settle a batch that was never answered, (the first time: pull
 //! everything,) audit when due, then
-//! stage, send, settle until nothing is left to send, then fetch, apply until nothing
-//! is left to pull; again while that brought something to send; end. Each is one
-//! `Step`, and power may fail between any two.
+//! stage, send, settle until nothing is left to send, then act while actions wait, then
+//! fetch, apply until nothing is left to pull; again while that brought something to
+//! send; end. Each is one `Step`, and power may fail between any two.
 
 use super::backoff;
 use super::chance::Chance;
@@ -108,6 +108,8 @@ pub enum Step {
     Send,
     /// Make the answer local fact.
     Settle,
+    /// Ask for the next action, and note what came of it.
+    Act,
     /// Ask for the next page.
     Fetch,
     /// Apply a slice of it.
@@ -137,6 +139,12 @@ pub enum Report {
     /// `false`: there is nothing to send.
     Staged {
         something: bool,
+    },
+    /// There is nothing to send, and actions wait that may refer to what was sent.
+    Acting,
+    /// `more`: another may go at once.
+    Acted {
+        more: bool,
     },
     Sent,
     /// The remote refused the batch because its rows moved on: pull before it is planned
@@ -623,6 +631,17 @@ impl Cycle {
                 self.pending = false;
                 Step::Fetch
             }
+            Report::Acting => {
+                self.pending = false;
+                Step::Act
+            }
+            Report::Acted { more } => {
+                if more {
+                    Step::Act
+                } else {
+                    Step::Fetch
+                }
+            }
             Report::Sent => Step::Settle,
             Report::Behind => {
                 self.settle_first = false;
@@ -768,6 +787,28 @@ mod tests {
         );
         use Step::*;
         assert_eq!(steps, [Greet, Fetch, Apply, Fetch, Apply, Audit, Audit, Stage, Send, Settle, Stage]);
+    }
+
+    /// What an action is about may be among the rows: they go first, and what it changed
+    /// there is pulled after it.
+    #[test]
+    fn actions_go_when_no_row_is_left_to_send_and_before_the_pull() {
+        let mut session = session();
+        session.handle(0, Event::Wake(Wake::Start));
+        let reports = [
+            Report::Began,
+            Report::Greeted { pull_first: false, audit_due: false, in_flight: false },
+            Report::Staged { something: true },
+            Report::Sent,
+            Report::Settled { done: true, progress: true },
+            Report::Acting,
+            Report::Acted { more: true },
+            Report::Acted { more: false },
+            Report::Fetched,
+            Report::Applied { done: true, more: false, pending: false },
+        ];
+        use Step::*;
+        assert_eq!(run(&mut session, &reports), [Greet, Stage, Send, Settle, Stage, Act, Act, Fetch, Apply, End]);
     }
 
     /// Trap 10: rows of a batch that may have arrived are neither pulled as strangers' nor

@@ -15,7 +15,7 @@ use crate::model::status::{ConflictEntry, HistoryEntry, QueueEntry, State, Statu
 
 pub const API: u32 = 1;
 /// Grows by one with each addition.
-pub const API_MINOR: u32 = 4;
+pub const API_MINOR: u32 = 5;
 
 pub const STATUS: &str = "homing.status/1";
 pub const QUEUE: &str = "homing.queue/1";
@@ -132,6 +132,17 @@ pub struct Verification {
     /// Rows put right; 0 where nothing was asked to be repaired.
     #[serde(default)]
     pub repaired: u64,
+}
+
+/// `action.enqueue`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Enqueued {
+    /// Its place in the order; `[id]` is its key in the queue.
+    pub id: i64,
+    /// What the backend knows it by.
+    pub key: String,
+    /// True where the same action waits already: this is that one.
+    pub folded: bool,
 }
 
 /// How many changes a call was about.

@@ -153,7 +153,7 @@ methods! {
         "Compares replica and hub by hashes and names the rows that differ.";
     "metrics.get" MetricsGet {} -> "Metrics" answer::Metrics, "Counters since the agent started.";
     "action.enqueue" ActionEnqueue { replica: String, action: String, payload: Option<Json>, key: Option<String> }
-        -> "Count" answer::Count, "Queues an action beside the rows.";
+        -> "Enqueued" answer::Enqueued, "Queues an action beside the rows; the same as one that waits is that one.";
     "network.status" NetworkStatus {} -> "Network" answer::Network, "Whether the remotes can be reached.";
     "telemetry.get" TelemetryGet {} -> "Telemetry" answer::Telemetry, "Exactly what is kept to be sent, and whether it may be.";
     "telemetry.on" TelemetryOn {} -> "Telemetry" answer::Telemetry, "Agrees to telemetry.";

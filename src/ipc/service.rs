@@ -75,11 +75,14 @@ pub enum Topic {
     SetAside,
     /// A cycle ended: an entry of `homing.history/1`.
     Cycle,
+    /// An action is over: `{replica, id, action, key, state, answer, reason}`, the state
+    /// `done` or `set_aside`.
+    Action,
 }
 
 impl Topic {
-    pub const ALL: [Topic; 6] =
-        [Topic::Status, Topic::Changed, Topic::Progress, Topic::Conflict, Topic::SetAside, Topic::Cycle];
+    pub const ALL: [Topic; 7] =
+        [Topic::Status, Topic::Changed, Topic::Progress, Topic::Conflict, Topic::SetAside, Topic::Cycle, Topic::Action];
 
     pub fn word(self) -> &'static str {
         match self {
@@ -89,6 +92,7 @@ impl Topic {
             Topic::Conflict => "conflict",
             Topic::SetAside => "set_aside",
             Topic::Cycle => "cycle",
+            Topic::Action => "action",
         }
     }
 

@@ -3,6 +3,7 @@
 //! Floor 0: no IO, no clock, no log, no async. Everything here is data with a
 //! meaning written down once; `docs/architecture.md` has the glossary.
 
+pub mod action;
 pub mod change;
 pub mod conflict;
 pub mod fault;
@@ -19,6 +20,7 @@ pub mod supply;
 pub mod text;
 pub mod value;
 
+pub use action::Action;
 pub use change::{Change, Operation};
 pub use conflict::{Conflict, ConflictKind, Settler};
 pub use fault::{Fault, FaultKind, Verdict};

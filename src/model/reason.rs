@@ -75,6 +75,10 @@ reason_codes! {
     ProtocolError => "protocol_error",
     RowRefused => "row_refused",
     RowTooLarge => "row_too_large",
+    /// The remote refuses an action.
+    ActionRefused => "action_refused",
+    /// The remote takes no actions, or the config does not say where.
+    NoActions => "no_actions",
     /// Depends on a change that is set aside.
     ParentSetAside => "parent_set_aside",
     TooOld => "too_old",

@@ -58,6 +58,13 @@ pub struct Remote {
     pub backend: Backend,
 }
 
+impl Remote {
+    /// A hub stores and orders rows; it would carry nothing out.
+    pub fn takes_actions(&self) -> bool {
+        self.kind != "homing" && self.backend.action_path.is_some()
+    }
+}
+
 /// The shape of a backend's requests, as far as it differs from its kind's. `None` and
 /// absent names are the kind's own.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,6 +73,14 @@ pub struct Backend {
     pub push_path: Option<String>,
     /// Where server-sent events tell that there is more; `None`: nowhere.
     pub live_path: Option<String>,
+    /// Where a broker tells that there is more.
+    pub mqtt: Mqtt,
+    /// Where actions go; `None`: nowhere.
+    pub action_path: Option<String>,
+    /// `POST`, `PUT` or `PATCH`.
+    pub action_method: Option<String>,
+    /// The backend's names of an action's fields.
+    pub action_names: BTreeMap<String, String>,
     /// `GET` or `POST`.
     pub pull_method: Option<String>,
     /// The kind's names of fields to the backend's.
@@ -85,6 +100,29 @@ pub struct Backend {
     pub compare_every: Option<Millis>,
     /// Pack what is sent.
     pub gzip: bool,
+}
+
+/// A broker that tells of changes, beside a backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mqtt {
+    /// `mqtt://` or `mqtts://`; `None`: there is none.
+    pub url: Option<String>,
+    /// `{claim}` stands for a claim of the token.
+    pub topic: String,
+    pub user: Option<String>,
+    pub password_file: Option<PathBuf>,
+    /// Tell of one's own pushes.
+    pub publish: bool,
+}
+
+impl Mqtt {
+    pub const TOPIC: &'static str = "homing/{sub}";
+}
+
+impl Default for Mqtt {
+    fn default() -> Mqtt {
+        Mqtt { url: None, topic: Mqtt::TOPIC.to_owned(), user: None, password_file: None, publish: false }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

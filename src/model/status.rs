@@ -149,6 +149,9 @@ pub struct QueueEntry {
     pub reason: Option<Reason>,
     /// When the oldest unsent write of this row was made.
     pub since: Option<i64>,
+    /// Which action it is, where it is one; the table is then `_homing_actions`.
+    #[serde(default)]
+    pub action: Option<String>,
 }
 
 /// One conflict in `homing.conflicts/1`. Sides are objects by column, or null where

@@ -7,9 +7,10 @@
 mod backend;
 pub mod homing;
 mod http;
+mod mqtt;
 
 use crate::model::settings::Replica;
-use crate::model::{Change, Cursor, Fault, Incarnation, Key, Outcome, Page, Revision, Row, Stamp, Table};
+use crate::model::{Action, Change, Cursor, Fault, Incarnation, Key, Outcome, Page, Revision, Row, Stamp, Table};
 
 /// What a kind of backend can do. The planner reads it; nobody asks for the kind.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +27,10 @@ pub struct Abilities {
     pub numbers_versions: bool,
     /// Takes an update as the columns that changed; else as the whole row.
     pub takes_columns: bool,
+    /// There is something to pull.
+    pub pulls: bool,
+    /// Takes actions beside rows.
+    pub takes_actions: bool,
 }
 
 /// Who is calling.
@@ -148,7 +153,7 @@ pub type Result<T> = std::result::Result<T, RemoteError>;
 pub struct Listening(pub Box<dyn std::any::Any + Send>);
 
 /// What a listener hears.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
     /// The channel is open: the remote can be reached.
     Open,
@@ -156,6 +161,8 @@ pub enum Hint {
     More,
     /// The channel broke; it is being opened again.
     Lost,
+    /// It cannot be opened, or broke, for a reason that a person should know.
+    Away(String),
 }
 
 /// The remote that a replica's settings name. Sends nothing yet.
@@ -187,6 +194,12 @@ pub trait Remote: Send {
     fn push(&mut self, body: &[u8], changes: &[(String, Key)]) -> Result<Answer>;
 
     fn pull(&mut self, ask: &Ask) -> Result<Page>;
+
+    /// Asks for an action; what the remote answered, as text. Twice under one key is once.
+    /// Called where the abilities say so.
+    fn act(&mut self, _action: &Action) -> Result<String> {
+        unreachable!("BUG: this remote takes no actions")
+    }
 
     /// Hashes of one table over `columns`; row by row after the encoded key `after`.
     fn digest(&mut self, table: &str, columns: &[String], after: Option<&[u8]>, rows_max: usize) -> Result<Digest>;

@@ -31,10 +31,13 @@ pub(super) fn write(
         };
         story.push(told.unwrap_or_else(|error| format!("({error})")));
     }
+    if chance.below(6) == 0 {
+        let told = ask(db, &tokens.fresh(device), manner.millis);
+        story.push(told.unwrap_or_else(|error| format!("({error})")));
+    }
     // The triggers ask the machine's clock; here time is virtual.
     if let Some(newest) = newest {
-        let day = manner.millis as f64 / 86_400_000.0 + 2_440_587.5;
-        db.execute("UPDATE _homing_log SET at = ? WHERE seq > ?", params![day, newest])?;
+        db.execute("UPDATE _homing_log SET at = ? WHERE seq > ?", params![day(manner.millis), newest])?;
     }
     commit(db)?;
     Ok(story.join("; "))
@@ -86,6 +89,18 @@ fn commit(db: &Connection) -> rusqlite::Result<()> {
     db.execute_batch("COMMIT").inspect_err(|_| {
         let _ = db.execute_batch("ROLLBACK");
     })
+}
+
+/// Asks for an action, under a key that names itself.
+fn ask(db: &Connection, token: &str, millis: i64) -> rusqlite::Result<String> {
+    let sql = "INSERT INTO _homing_actions(action, key, payload, at) VALUES('do', ?1, '\"' || ?1 || '\"', ?2)";
+    db.execute(sql, params![token, day(millis)])?;
+    Ok(format!("asks for {token}"))
+}
+
+/// As SQLite counts days.
+fn day(millis: i64) -> f64 {
+    millis as f64 / 86_400_000.0 + 2_440_587.5
 }
 
 fn newest(db: &Connection) -> Option<i64> {

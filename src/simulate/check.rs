@@ -26,6 +26,16 @@ pub(super) fn nothing_lost(tokens: &Tokens, files: &[Arc<Look>], hub: &Look) -> 
     }
 }
 
+/// Promise 1, of actions: what an agent's step took from those that wait was done, and
+/// nothing is told to be done that was not.
+pub(super) fn no_action_lost(before: &Look, after: &Look, done: &BTreeMap<String, usize>) -> Result<(), String> {
+    let gone = before.actions.difference(&after.actions);
+    match gone.chain(&after.done).find(|key| !done.contains_key(*key)) {
+        Some(key) => Err(format!("promise 1: the action {key} was never done, and waits no more")),
+        None => Ok(()),
+    }
+}
+
 /// The file is whole, whatever happened around it.
 pub(super) fn integrity(db: &Connection) -> Result<(), String> {
     let verdict: String =

@@ -36,6 +36,9 @@ pub(super) struct Look {
     pub(super) left: Vec<(&'static str, i64)>,
     /// Why rows wait for a person.
     pub(super) asks: BTreeSet<String>,
+    /// Keys of actions that wait, and of those that are told to be done.
+    pub(super) actions: BTreeSet<String>,
+    pub(super) done: BTreeSet<String>,
 }
 
 impl Look {
@@ -202,6 +205,13 @@ fn ledger(db: &Connection, look: &mut Look) -> rusqlite::Result<()> {
             db.prepare_cached(&format!("SELECT count(*) FROM {table} {only}"))?.query_row([], |row| row.get(0))?;
         look.left.push((table, count));
     }
+    let mut statement = db.prepare_cached("SELECT key, state = 'done' FROM _homing_actions")?;
+    let mut found = statement.query([])?;
+    while let Some(row) = found.next()? {
+        let list = if row.get(1)? { &mut look.done } else { &mut look.actions };
+        list.insert(row.get(0)?);
+    }
+    look.left.push(("_homing_actions", look.actions.len() as i64));
     let mut statement = db.prepare_cached(
         "SELECT code FROM _homing_aside WHERE state = 'set_aside'
          UNION SELECT code FROM _homing_parked WHERE code = 'mass_deletion'",

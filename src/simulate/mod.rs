@@ -54,6 +54,8 @@ pub enum Canary {
     EmptiesLedgers,
     /// An agent sets a row back to an older version now and then.
     SetsBack,
+    /// Some actions are acknowledged and never done.
+    DropsActions,
 }
 
 /// What came of it.

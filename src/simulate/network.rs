@@ -12,7 +12,7 @@ use crate::engine::Chance;
 use crate::hub::error::HubError;
 use crate::hub::sqlite::Scope;
 use crate::hub::store::{Store, Who};
-use crate::model::{Fault, FaultKind, Key, Outcome, Page, ReasonCode, Revision, text};
+use crate::model::{Action, Fault, FaultKind, Key, Outcome, Page, ReasonCode, Revision, text};
 use crate::protocol::{self, body};
 use crate::remote::{
     Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Remembered, Remote, RemoteError, Result,
@@ -38,6 +38,10 @@ pub(super) struct Far {
     pub(super) unanswered: BTreeMap<usize, Vec<(String, Key)>>,
     /// Snapshots begun.
     pub(super) snapshots: u64,
+    /// Actions that were done, by key, with how often each was asked for.
+    pub(super) done: BTreeMap<String, usize>,
+    /// The newest that was done, for each device.
+    last_done: BTreeMap<usize, u64>,
     /// All that travelled, for comparing two runs.
     pub(super) trace: Xxh3,
     pub(super) canary: Option<Canary>,
@@ -63,6 +67,8 @@ impl Far {
             in_step: BTreeMap::new(),
             unanswered: BTreeMap::new(),
             snapshots: 0,
+            done: BTreeMap::new(),
+            last_done: BTreeMap::new(),
             trace: Xxh3::new(),
             canary: options.canary,
             verbose: options.verbose,
@@ -84,6 +90,23 @@ impl Far {
 
     fn happens(&mut self, thousandths: u64) -> bool {
         self.chance.below(1000) < thousandths
+    }
+
+    /// Does what is asked for, once for a key.
+    fn act(&mut self, device: usize, action: &Action) {
+        assert_eq!(action.payload, format!("\"{}\"", action.key), "an action travels as it was asked for");
+        if let Some(times) = self.done.get_mut(&action.key) {
+            *times += 1;
+            self.reach("an action was asked for again");
+            return;
+        }
+        // The tokens of a device are counted up.
+        let number = action.key.trim_start_matches('t').split('-').next().and_then(|number| number.parse().ok());
+        let number: u64 = number.expect("BUG: the app's keys are tokens");
+        let last = self.last_done.insert(device, number).unwrap_or(0);
+        assert!(last < number, "actions go in order: t{last} went before {}", action.key);
+        self.done.insert(action.key.clone(), 1);
+        self.reach("an action was done");
     }
 
     /// Delivers what the network had kept back.
@@ -160,6 +183,8 @@ impl Remote for SimRemote {
             live: false,
             numbers_versions: true,
             takes_columns: true,
+            pulls: true,
+            takes_actions: true,
         }
     }
 
@@ -281,6 +306,17 @@ impl Remote for SimRemote {
             page.rows.pop();
         }
         Ok(page)
+    }
+
+    fn act(&mut self, action: &Action) -> Result<String> {
+        let device = self.device;
+        self.call(|far| {
+            far.trace(device, "asks for", action.key.as_bytes());
+            if far.canary != Some(Canary::DropsActions) || !far.happens(200) {
+                far.act(device, action);
+            }
+            Ok(String::new())
+        })
     }
 
     fn digest(&mut self, table: &str, columns: &[String], after: Option<&[u8]>, rows_max: usize) -> Result<Digest> {

@@ -21,6 +21,7 @@ fn defects_put_in_on_purpose_are_found() {
         (Canary::LosesRows, "says that it is in step"),
         (Canary::EmptiesLedgers, "promise 1"),
         (Canary::SetsBack, "promise 6"),
+        (Canary::DropsActions, "promise 1: the action"),
     ] {
         let outcome = seeds(50, Some(canary));
         let found = outcome.failures.iter().any(|failure| failure.text.contains(told));

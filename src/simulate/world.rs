@@ -253,6 +253,7 @@ impl World {
             self.see_hub()?;
             if !Arc::ptr_eq(&before, &after) {
                 self.witness.agent_stepped(at, &before, &after)?;
+                check::no_action_lost(&before, &after, &self.far().done)?;
                 self.notice_step(&before, &after);
             }
             match step {
@@ -485,7 +486,7 @@ impl World {
         let sql = match canary {
             Canary::EmptiesLedgers => "DELETE FROM _homing_conflict",
             Canary::SetsBack => "UPDATE note SET title = 'nothing' WHERE id = 'n0'",
-            Canary::DropsPushes | Canary::LosesRows => return Ok(()),
+            Canary::DropsPushes | Canary::LosesRows | Canary::DropsActions => return Ok(()),
         };
         if chance.below(30) == 0 {
             let _ = self.sights[at].write(|db| db.execute(sql, []))?;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Result, Store, Synced, Writer};
-use crate::model::{Key, Operation, ReasonCode};
+use crate::model::{Key, Operation, ReasonCode, action};
 
 /// Where such a change stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,12 +111,21 @@ impl Store {
         let sql = "SELECT min(CASE WHEN next_try_at > ?1 + ?2 THEN ?1 ELSE next_try_at END) FROM _homing_aside
                    WHERE state = 'pending'";
         let at: Option<i64> = self.db.query_row(sql, params![now, DELAY_MAX], |row| row.get(0))?;
-        Ok(at.map(|at| at.saturating_sub(now).max(0)))
+        let rows = at.map(|at| at.saturating_sub(now).max(0));
+        Ok([rows, self.next_action_in(now)?].into_iter().flatten().min())
     }
 
     /// A person says: try these again. Returns how many. A mass deletion that was held
     /// counts as approved.
     pub fn retry(&mut self, table: Option<&str>, key: Option<&Key>) -> Result<u64> {
+        match table {
+            Some(action::TABLE) => self.retry_action(key),
+            Some(_) => self.retry_rows(table, key),
+            None => Ok(self.retry_rows(None, None)? + self.retry_action(None)?),
+        }
+    }
+
+    fn retry_rows(&mut self, table: Option<&str>, key: Option<&Key>) -> Result<u64> {
         let tab = table.map(|name| self.find(name).map_or(-1, |synced| synced.id));
         let key = key.map(Key::encode);
         self.write(|writer| {

@@ -187,9 +187,14 @@ impl Writer<'_> {
     /// Brings the layout of an older Homing up to this one's.
     fn upgrade(&self) -> Result<()> {
         let format: i64 = meta::get(self.db, "format")?.unwrap_or(1);
+        if format >= layout::FORMAT {
+            return Ok(());
+        }
         for step in layout::UPGRADES.iter().skip((format - 1).max(0) as usize) {
             self.db.execute_batch(step)?;
         }
+        self.db.execute_batch(layout::DROP_VIEWS)?;
+        self.db.execute_batch(&layout::views(meta::get::<i64>(self.db, "width")?.unwrap_or(1) as usize))?;
         Ok(meta::set(self.db, "format", layout::FORMAT)?)
     }
 
@@ -202,7 +207,7 @@ impl Writer<'_> {
         for at in have..width as i64 {
             self.db.execute_batch(&format!("ALTER TABLE _homing_log ADD COLUMN k{at}"))?;
         }
-        self.db.execute_batch("DROP VIEW homing_status; DROP VIEW homing_pending; DROP VIEW homing_conflicts")?;
+        self.db.execute_batch(layout::DROP_VIEWS)?;
         self.db.execute_batch(&layout::views(width))?;
         Ok(meta::set(self.db, "width", width as i64)?)
     }

@@ -57,7 +57,7 @@ pub fn look(db: &Connection, replica: &Replica) -> Result<Health> {
         }
     }
     let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|count| count.max(0) as u64);
-    health.set_aside = count("SELECT count(*) FROM _homing_aside WHERE state = 'set_aside'")?;
+    health.set_aside = count("SELECT count(*) FROM homing_pending WHERE state = 'set_aside'")?;
     health.conflicts = count("SELECT count(*) FROM _homing_conflict WHERE settled_by IS NULL")?;
     health.parked = count("SELECT count(*) FROM _homing_parked")?;
     let oldest = "SELECT CAST((julianday('now') - min(at)) * 86400 AS INTEGER) FROM _homing_log WHERE tab <> 0";

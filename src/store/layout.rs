@@ -7,7 +7,7 @@
 use crate::sqlite::capture;
 
 /// The version of this layout, in `_homing_meta`.
-pub(crate) const FORMAT: i64 = 2;
+pub(crate) const FORMAT: i64 = 3;
 
 pub(crate) const PREFIX: &str = "_homing_";
 pub(crate) const LOG: &str = "_homing_log";
@@ -18,6 +18,10 @@ const ABSENT_ENTRIES: i64 = 100_000;
 const ABSENCE_DAYS: i64 = 30;
 
 pub(crate) fn tables() -> String {
+    [TABLES, ACTIONS].concat()
+}
+
+const TABLES: &str =
     "CREATE TABLE _homing_meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
      CREATE TABLE _homing_table(tab INTEGER PRIMARY KEY, name TEXT NOT NULL, width INTEGER NOT NULL, shape INTEGER NOT NULL);
      CREATE TABLE _homing_shape(shape INTEGER PRIMARY KEY, tab INTEGER NOT NULL, columns TEXT NOT NULL);
@@ -32,17 +36,30 @@ pub(crate) fn tables() -> String {
      CREATE TABLE _homing_conflict(id INTEGER PRIMARY KEY, table_name TEXT NOT NULL, key_text TEXT NOT NULL,
          kind TEXT NOT NULL, strategy TEXT NOT NULL, columns TEXT NOT NULL, base TEXT, local TEXT, remote TEXT,
          result TEXT, settled_by TEXT, at INTEGER NOT NULL, remote_device TEXT NOT NULL, note TEXT NOT NULL,
-         local_device TEXT, local_at INTEGER, remote_at INTEGER, settled_at INTEGER, before TEXT, before_by TEXT);"
-        .to_owned()
-}
+         local_device TEXT, local_at INTEGER, remote_at INTEGER, settled_at INTEGER, before TEXT, before_by TEXT);";
 
-/// From each format to the next, beginning with the first.
-pub(crate) const UPGRADES: [&str; 1] = ["ALTER TABLE _homing_conflict ADD COLUMN local_device TEXT;
+/// What an app writes itself: `action`, `payload` as JSON and, where it has one, a `key`.
+/// All else has defaults that any SQLite can fill in. What is large stands last, so that
+/// a look at a state does not read it.
+const ACTIONS: &str = "
+     CREATE TABLE _homing_actions(id INTEGER PRIMARY KEY, action TEXT NOT NULL, key TEXT,
+         uuid TEXT NOT NULL DEFAULT (lower(hex(randomblob(16)))), at REAL NOT NULL DEFAULT (julianday('now')),
+         state TEXT NOT NULL DEFAULT 'pending', tries INTEGER NOT NULL DEFAULT 0, stumbles INTEGER NOT NULL DEFAULT 0,
+         next_try_at INTEGER, code TEXT, reason TEXT, ended_at INTEGER, answer TEXT, payload TEXT);";
+
+pub(crate) const DROP_VIEWS: &str = "DROP VIEW homing_status; DROP VIEW homing_pending; DROP VIEW homing_conflicts";
+
+/// From each format to the next, beginning with the first. The views are made anew after
+/// the last.
+pub(crate) const UPGRADES: [&str; 2] = [
+    "ALTER TABLE _homing_conflict ADD COLUMN local_device TEXT;
      ALTER TABLE _homing_conflict ADD COLUMN local_at INTEGER;
      ALTER TABLE _homing_conflict ADD COLUMN remote_at INTEGER;
      ALTER TABLE _homing_conflict ADD COLUMN settled_at INTEGER;
      ALTER TABLE _homing_conflict ADD COLUMN before TEXT;
-     ALTER TABLE _homing_conflict ADD COLUMN before_by TEXT;"];
+     ALTER TABLE _homing_conflict ADD COLUMN before_by TEXT;",
+    ACTIONS,
+];
 
 /// The log, and the trigger that keeps it from growing without end when the agent was
 /// removed without `detach`.
@@ -79,14 +96,17 @@ pub(crate) fn views(key_columns: usize) -> String {
                GROUP BY l.tab, {keys}) p
          UNION ALL
          SELECT t.name, a.key_text, a.operation, a.state, strftime('%Y-%m-%dT%H:%M:%fZ', a.since / 86400000.0 + 2440587.5)
-         FROM _homing_aside a JOIN _homing_table t ON t.tab = a.tab;
+         FROM _homing_aside a JOIN _homing_table t ON t.tab = a.tab
+         UNION ALL
+         SELECT '_homing_actions', '[' || id || ']', 'insert', state, strftime('%Y-%m-%dT%H:%M:%fZ', at)
+         FROM _homing_actions WHERE state IN ('pending', 'set_aside');
          CREATE VIEW homing_conflicts(id, table_name, \"key\", kind, strategy, local, remote, settled, at) AS
          SELECT id, table_name, key_text, kind, strategy, local, remote, settled_by,
                 strftime('%Y-%m-%dT%H:%M:%fZ', at / 86400000.0 + 2440587.5)
          FROM _homing_conflict;
          CREATE VIEW homing_status(name, value) AS
          SELECT 'pending', (SELECT count(*) FROM homing_pending WHERE state <> 'set_aside')
-         UNION ALL SELECT 'set_aside', (SELECT count(*) FROM _homing_aside WHERE state = 'set_aside')
+         UNION ALL SELECT 'set_aside', (SELECT count(*) FROM homing_pending WHERE state = 'set_aside')
          UNION ALL SELECT 'conflicts', (SELECT count(*) FROM _homing_conflict WHERE settled_by IS NULL)
          UNION ALL SELECT 'parked', (SELECT count(*) FROM _homing_parked)
          UNION ALL SELECT name, value FROM _homing_meta WHERE name IN ('last_sync_at', 'device', 'remote');",

@@ -9,6 +9,7 @@
 //! while idle. It never talks to a network, never decides about conflicts (a `Judge`
 //! does), and never keeps the app's write lock longer than a slice.
 
+pub mod actions;
 pub mod apply;
 pub mod aside;
 pub mod attach;

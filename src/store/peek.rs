@@ -13,6 +13,8 @@ pub struct Glance {
     pub newest: i64,
     /// Entries in the log; bounded work even for a long one.
     pub unsent: bool,
+    /// The newest action that waits; 0 for none.
+    pub action: i64,
     pub schema_version: i64,
     pub incarnation: String,
     /// A written table whose rows do not wait for the debounce.
@@ -32,10 +34,20 @@ pub fn glance(path: &Path, after: i64) -> Result<Glance> {
     )?;
     let tables = written.query_map([after], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
     drop(written);
+    // A file of an older format has none.
+    let has_actions = "SELECT 1 FROM sqlite_schema WHERE name = '_homing_actions'";
+    let action = match db.prepare(has_actions)?.exists([])? {
+        true => {
+            let sql = "SELECT coalesce(max(id), 0) FROM _homing_actions WHERE state = 'pending'";
+            db.query_row(sql, [], |row| row.get(0))?
+        }
+        false => 0,
+    };
     let glance = Glance {
         attached: true,
         newest,
         unsent,
+        action,
         schema_version: db.query_row("PRAGMA schema_version", [], |row| row.get(0))?,
         incarnation: meta::get(&db, "incarnation")?.unwrap_or_default(),
         tables,

@@ -10,7 +10,7 @@ use super::outbox::read_entry;
 use super::row::{self, Found};
 use super::{Result, Store, Synced};
 use crate::model::status::{ExplanationLine, QueueEntry};
-use crate::model::{Key, Reason, ReasonCode};
+use crate::model::{Key, Reason, ReasonCode, action};
 use crate::sqlite::capture;
 
 /// How many of each, for the status line.
@@ -59,15 +59,22 @@ impl Store {
                 Ok((row.get(0)?, row.get(1)?))
             })?;
         let waiting: Option<i64> = db.query_row("SELECT min(since) FROM _homing_aside", [], |row| row.get(0))?;
+        let set_aside = count("SELECT count(*) FROM _homing_aside WHERE state = 'set_aside'")?;
+        let actions = self.count_actions()?;
+        let set_aside_for = match (first, actions.set_aside) {
+            (first, 0) => first.filter(|first| last.as_ref() == Some(first)),
+            (None, _) => actions.set_aside_for,
+            (Some(_), _) => None,
+        };
         Ok(Counts {
-            pending: logged + held,
-            held,
-            set_aside: count("SELECT count(*) FROM _homing_aside WHERE state = 'set_aside'")?,
-            set_aside_for: first.filter(|first| last.as_ref() == Some(first)).and_then(|code| ReasonCode::parse(&code)),
+            pending: logged + held + actions.pending,
+            held: held + actions.held,
+            set_aside: set_aside + actions.set_aside,
+            set_aside_for: set_aside_for.and_then(|code| ReasonCode::parse(&code)),
             conflicts: count("SELECT count(*) FROM _homing_conflict WHERE settled_by IS NULL")?,
             parked: count("SELECT count(*) FROM _homing_parked")?,
             held_deletions: count("SELECT count(*) FROM _homing_parked WHERE code = 'mass_deletion'")?,
-            oldest: [oldest.map(capture::millis), waiting].into_iter().flatten().min(),
+            oldest: [oldest.map(capture::millis), waiting, actions.oldest].into_iter().flatten().min(),
         })
     }
 
@@ -85,6 +92,10 @@ impl Store {
                 queued.insert(synced.name().to_owned(), count as u64);
             }
         }
+        let actions = self.count_actions()?;
+        if actions.pending + actions.set_aside > 0 {
+            queued.insert(action::TABLE.to_owned(), actions.pending + actions.set_aside);
+        }
         Ok(queued)
     }
 
@@ -92,9 +103,13 @@ impl Store {
         Ok(super::meta::get(&self.db, "width")?.unwrap_or(1))
     }
 
-    /// The outbox for people: what is pending in the order of the log, then what waits.
+    /// The outbox for people: what is pending in the order of the log, then what waits,
+    /// then actions.
     pub fn queue(&self, table: Option<&str>, rows_max: usize) -> Result<Vec<QueueEntry>> {
-        let mut out = Vec::new();
+        let mut out = match table {
+            Some(action::TABLE) => return self.queued_actions(rows_max),
+            _ => Vec::new(),
+        };
         let widths = self.widths();
         let in_flight: std::collections::HashSet<(i64, Key)> = self
             .flight()?
@@ -134,6 +149,9 @@ impl Store {
                 out.extend(self.queued(synced, &key, None)?);
             }
         }
+        if table.is_none() {
+            out.extend(self.queued_actions(rows_max.saturating_sub(out.len()))?);
+        }
         Ok(out)
     }
 
@@ -170,6 +188,7 @@ impl Store {
             tries: known.as_ref().map_or(0, |known| known.tries),
             next_try_at: known.as_ref().and_then(|known| known.next_try_at).filter(|at| *at > 0),
             since: logged_at.or(known.as_ref().and_then(|known| known.since)),
+            action: None,
             reason: known.map(|known| Reason {
                 code: ReasonCode::parse(&known.code).unwrap_or(ReasonCode::RowRefused),
                 text: known.reason,

@@ -51,6 +51,11 @@ assert homing.status("notes")["state"] == "paused"
 homing.resume("notes")
 assert homing.sync_and_wait("notes", timeout=30)[0]["in_step"]
 homing.foreground()
+try:
+    homing.enqueue("notes", "announce", {"n": 1})
+    raise SystemExit("a hub takes no actions")
+except HomingError as error:
+    assert error.reason == "no_actions", error
 
 for refused in [lambda: homing.status("nobody"), lambda: homing.call("replica.burn")]:
     try:
@@ -126,6 +131,8 @@ await homing.resume("notes");
 assert.equal((await homing.syncAndWait("notes"))[0].in_step, true);
 await homing.sync();
 await homing.foreground("notes");
+const noActions = await homing.enqueue("notes", "announce", { n: 1 }).catch((error) => error);
+assert.equal(noActions.reason, "no_actions");
 
 await assert.rejects(homing.status("nobody"), (error) => error instanceof HomingError && error.reason === "unknown_replica" && error.hint !== "");
 await assert.rejects(new Homing({ path: "/nowhere/agent.sock" }).statuses(), NoAgent);

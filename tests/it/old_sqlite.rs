@@ -55,6 +55,10 @@ fn writes_of_an_app_with_sqlite_3_24_are_captured_and_those_of_others_reach_it()
     pair.b.sql("INSERT INTO tasks VALUES ('t4', 1, 'from the new one', 2, NULL)");
     pair.settle();
     assert_eq!(old(&pair.a, "SELECT title FROM tasks WHERE id = 't4'"), "from the new one");
+    // What it asks for beside rows has a key of its own each time.
+    let asked = "BEGIN;\n INSERT INTO _homing_actions(action, payload) VALUES ('one', '{}'), ('two', NULL);\n
+                 SELECT count(DISTINCT uuid), min(length(uuid)), min(at) > 2460000, max(state) FROM _homing_actions;\n ROLLBACK";
+    assert_eq!(old(&pair.a, asked), "2|32|1|pending");
 }
 
 #[test]

@@ -138,6 +138,11 @@ class Client:
 
     # What waits
 
+    def enqueue(self, replica: str, action: str, payload: Any = None, key: Optional[str] = None) -> Json:
+        """Asks the backend for something that is no row; `id` and `key` say which it is, and
+        `folded` that the same waited already."""
+        return self.call("action.enqueue", replica=replica, action=action, payload=payload, key=key)
+
     def queue(self, replica: Optional[str] = None, table: Optional[str] = None, limit: Optional[int] = None) -> List[Json]:
         return self.call("queue.list", replica=replica, table=table, limit=limit)["changes"]
 

@@ -13,11 +13,12 @@ use super::Report;
 use crate::cli::words;
 use crate::model::settings::{Replica, TokenSource};
 use crate::model::{Fault, ReasonCode};
-use crate::remote::{self, RemoteError};
+use crate::remote::{self, Hint, Remote, RemoteError};
 
 /// A table that no hub has.
 const NO_TABLE: &str = "_homing_doctor";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const BROKER_TIMEOUT: Duration = Duration::from_secs(15);
 const SLOW: Duration = Duration::from_secs(2);
 /// A token that ends within this wants a person's care.
 const TOKEN_ENDS: Duration = Duration::from_secs(3 * 24 * 3600);
@@ -163,18 +164,21 @@ fn answers(replica: &Replica, report: &mut Report) {
         return;
     };
     let (_going_on, stop) = tokio::sync::watch::channel(false);
-    let mut tell = |fault: Fault| {
+    let tell = |report: &mut Report, fault: Fault| {
         let next =
             if fault.reason.next.is_empty() { "`homing status` says more".to_owned() } else { fault.reason.next };
         report.wrong("remote", name, fault.reason.text, next);
     };
     let mut remote = match remote::open(replica, "doctor", runtime.handle(), stop) {
         Ok(remote) => remote,
-        Err(fault) => return tell(fault),
+        Err(fault) => return tell(report, fault),
     };
+    broker(replica, &*remote, report);
     let asked = Instant::now();
     match remote.digest(NO_TABLE, &[], None, 1) {
-        Err(RemoteError::Fault(fault)) if is_trouble(&fault) => tell(fault),
+        // A backend that is no hub has no word for the question, and was not asked.
+        Err(RemoteError::Fault(fault)) if fault.reason.code == ReasonCode::NotAllowed => {}
+        Err(RemoteError::Fault(fault)) if is_trouble(&fault) => tell(report, fault),
         _ if asked.elapsed() > SLOW => {
             let evidence = format!("the remote took {} to answer", words::span(asked.elapsed().as_millis() as i64));
             report.warning("latency", name, evidence, "look at the network, and at what else the hub does");
@@ -184,6 +188,28 @@ fn answers(replica: &Replica, report: &mut Report) {
             name,
             format!("the remote answers, in {}", words::span(asked.elapsed().as_millis() as i64)),
         ),
+    }
+}
+
+/// Listens until the broker lets it, or says why not.
+fn broker(replica: &Replica, remote: &dyn Remote, report: &mut Report) {
+    if replica.remote.backend.mqtt.url.is_none() || !replica.schedule.live {
+        return;
+    }
+    let name = Some(replica.name.as_str());
+    let (tell, heard) = std::sync::mpsc::channel();
+    let _listening = remote.listen(Box::new(move |hint| {
+        let _ = tell.send(hint);
+    }));
+    let deadline = Instant::now() + BROKER_TIMEOUT;
+    let mend = "see that it runs, and check `mqtt_url`, `mqtt_topic`, `mqtt_user` and `mqtt_password_file`";
+    loop {
+        match heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Hint::Away(why)) => return report.warning("broker", name, why, mend),
+            Ok(Hint::Open) => return report.well("broker", name, "the broker lets this device listen"),
+            Ok(Hint::More | Hint::Lost) => {}
+            Err(_) => return report.warning("broker", name, "the MQTT broker does not answer", mend),
+        }
     }
 }
 

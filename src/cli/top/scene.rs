@@ -93,6 +93,12 @@ impl Scene {
                 let text = format!("{} {} set aside: {why}", change.table, change.key);
                 self.note(Line { at: event.time, replica: change.replica, text, tone: Tone::Bad });
             }
+            Topic::Action => {
+                let word = |name: &str| event.data[name].as_str().unwrap_or_default().to_owned();
+                let tone = if word("state") == "done" { Tone::Good } else { Tone::Bad };
+                let text = format!("action {} {}", word("action"), word("state").replace('_', " "));
+                self.note(Line { at: event.time, replica: word("replica"), text, tone });
+            }
             Topic::Changed => {}
         }
     }

@@ -89,6 +89,8 @@ impl Connection {
         let client = self.client()?;
         let mut request = match question.method {
             "GET" => client.get(url),
+            "PUT" => client.put(url),
+            "PATCH" => client.patch(url),
             _ => client.post(url),
         };
         request = request.header(ACCEPT, accept);

@@ -9,6 +9,7 @@
 //! Keeps no fact that must survive: a place is the agent's cursor, a batch its bytes.
 
 mod call;
+mod errand;
 mod flaw;
 mod form;
 mod live;
@@ -37,12 +38,13 @@ use self::names::{Names, Said, Usual};
 use self::place::{Asking, Place};
 use self::shape::{Headers, Record, Shape};
 use super::http::{self, Connection, fault};
+use super::mqtt::{self, Broker};
 use super::{
     Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Remembered, Remote, RemoteError, Result,
 };
 use crate::model::page::Span;
 use crate::model::settings::{Backend, Replica};
-use crate::model::{Fault, FaultKind, Key, Operation, Outcome, Page, ReasonCode, RemoteRow, Revision};
+use crate::model::{Action, Fault, FaultKind, Key, Operation, Outcome, Page, ReasonCode, RemoteRow, Revision};
 
 /// The largest answer that is read, after decompression.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -54,11 +56,6 @@ const COMPARED_PAGES_MAX: u32 = 10_000;
 /// What a protocol is, beside what all have in common.
 trait Kind: Send {
     fn abilities(&self) -> Abilities;
-
-    /// False where there is nothing to pull from.
-    fn pulls(&self) -> bool {
-        true
-    }
 
     /// Its fields, with the names they usually have.
     fn usual(&self) -> Usual;
@@ -200,6 +197,9 @@ pub struct BackendRemote {
     replica: Replica,
     kind: Box<dyn Kind>,
     speech: Speech,
+    broker: Option<Arc<Broker>>,
+    /// How actions are asked for; `None`: not at all.
+    errands: Option<errand::Form>,
     headers: Headers,
     /// What to add to this device's clock to read the backend's, milliseconds.
     offset: i64,
@@ -229,8 +229,16 @@ impl BackendRemote {
                 &format!("it has {}", known.join(", ")),
             )
         })?;
+        let errands = errand::Form::of(&backend).map_err(|stray| {
+            wrong(
+                &format!("`remote.action_names` names `{stray}`, which an action does not have"),
+                "it has action, payload, key, at and device",
+            )
+        })?;
         check_headers(&backend)?;
         Ok(BackendRemote {
+            broker: Broker::of(&replica.remote)?,
+            errands,
             connection: Arc::new(Connection::new(replica.remote.clone(), device.clone(), stop, &[])?),
             runtime,
             replica: replica.clone(),
@@ -326,7 +334,8 @@ impl BackendRemote {
 
 impl Remote for BackendRemote {
     fn abilities(&self) -> Abilities {
-        Abilities { live: self.speech.backend.live_path.is_some(), ..self.kind.abilities() }
+        let live = self.speech.backend.live_path.is_some() || self.broker.is_some();
+        Abilities { live, takes_actions: self.errands.is_some(), ..self.kind.abilities() }
     }
 
     /// Sends nothing: a backend has no word for it.
@@ -394,12 +403,16 @@ impl Remote for BackendRemote {
         }
         let told = Told { changes, bases: &parcel.bases, ids: &parcel.ids };
         let outcomes = self.kind.outcomes(&self.speech, &told, &answer).map_err(|flaw| self.unreadable(&flaw))?;
+        let took_some = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Applied(_)));
+        if let Some(broker) = self.broker.as_ref().filter(|_| took_some) {
+            broker.ring();
+        }
         Ok(Answer { outcomes, head: Revision(1), time: clock() + self.offset })
     }
 
     fn pull(&mut self, ask: &Ask) -> Result<Page> {
         let mut place = ask.cursor.as_ref().and_then(Place::of).unwrap_or_default();
-        if !self.kind.pulls() {
+        if !self.kind.abilities().pulls {
             return Ok(self.page(Vec::new(), &place, false));
         }
         let begun = ask.cursor.as_ref().map(|_| &place);
@@ -430,6 +443,12 @@ impl Remote for BackendRemote {
         Ok(self.page(rows, &place, true))
     }
 
+    fn act(&mut self, action: &Action) -> Result<String> {
+        let errands = self.errands.as_ref().expect("BUG: the abilities say so");
+        let question = errands.question(action, &self.speech.device, &self.speech.backend);
+        self.runtime.block_on(self.connection.act(&question))
+    }
+
     fn digest(&mut self, _: &str, _: &[String], _: Option<&[u8]>, _: usize) -> Result<Digest> {
         Err(self.unable("be asked for hashes"))
     }
@@ -439,9 +458,21 @@ impl Remote for BackendRemote {
     }
 
     fn listen(&self, hear: Box<dyn Fn(Hint) + Send + Sync>) -> Option<Listening> {
-        let path = self.speech.backend.live_path.as_deref()?;
-        let door = live::BackendDoor(self.speech.question("GET", path, Said::new().all_in_query()));
-        Some(http::live::listen(door, self.connection.clone(), &self.runtime, hear))
+        let hear: Arc<dyn Fn(Hint) + Send + Sync> = hear.into();
+        let again = || {
+            let hear = hear.clone();
+            Box::new(move |hint| hear(hint))
+        };
+        let events = self.speech.backend.live_path.as_deref().map(|path| {
+            let door = live::BackendDoor(self.speech.question("GET", path, Said::new().all_in_query()));
+            http::live::listen(door, self.connection.clone(), &self.runtime, again())
+        });
+        let broker = self.broker.clone();
+        let messages = broker.map(|broker| mqtt::listen(broker, self.connection.clone(), &self.runtime, again()));
+        match (events, messages) {
+            (None, None) => None,
+            both => Some(Listening(Box::new(both))),
+        }
     }
 
     fn traffic(&mut self) -> (u64, u64) {

@@ -28,6 +28,8 @@ impl Kind for Operations {
             live: false,
             numbers_versions: false,
             takes_columns: true,
+            pulls: false,
+            takes_actions: false,
         }
     }
 
@@ -51,10 +53,6 @@ impl Kind for Operations {
             ("theirs", "server_data"),
             ("error", "error"),
         ]
-    }
-
-    fn pulls(&self) -> bool {
-        false
     }
 
     fn ask(&self, _: &Speech, _: &Asking) -> Question {

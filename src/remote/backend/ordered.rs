@@ -4,10 +4,13 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value as Json;
+use serde_json::value::RawValue;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ordered {
     Leaf(Json),
+    /// JSON as somebody wrote it: its numbers keep all their digits.
+    Raw(String),
     List(Vec<Ordered>),
     Object(Vec<(String, Ordered)>),
 }
@@ -61,6 +64,10 @@ impl Serialize for Ordered {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Ordered::Leaf(json) => json.serialize(serializer),
+            Ordered::Raw(text) => {
+                let raw: &RawValue = serde_json::from_str(text).map_err(serde::ser::Error::custom)?;
+                raw.serialize(serializer)
+            }
             Ordered::List(list) => serializer.collect_seq(list),
             Ordered::Object(members) => {
                 let mut map = serializer.serialize_map(Some(members.len()))?;

@@ -35,6 +35,8 @@ impl Kind for Records {
             live: false,
             numbers_versions: false,
             takes_columns: false,
+            pulls: true,
+            takes_actions: false,
         }
     }
 

@@ -27,6 +27,8 @@ impl Kind for Watermelon {
             live: false,
             numbers_versions: false,
             takes_columns: false,
+            pulls: true,
+            takes_actions: false,
         }
     }
 

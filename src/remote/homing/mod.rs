@@ -116,6 +116,8 @@ impl Remote for HomingRemote {
             live: true,
             numbers_versions: true,
             takes_columns: true,
+            pulls: true,
+            takes_actions: false,
         }
     }
 

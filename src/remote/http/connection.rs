@@ -143,7 +143,7 @@ impl Connection {
         builder = match &self.settings.proxy {
             Some(proxy) => builder.proxy(Proxy::all(proxy).map_err(|_| bad_proxy())?),
             // What the environment names is for the way out; this hub is on this machine.
-            None if loopback(&self.base) => builder.no_proxy(),
+            None if is_loopback(&self.base) => builder.no_proxy(),
             None => builder,
         };
         builder.build().map_err(|error| {
@@ -169,10 +169,10 @@ impl Connection {
 
 /// Would what is sent travel readable over a network?
 fn exposed(url: &Url, proxy: Option<&Url>) -> bool {
-    url.scheme() == "http" && !(loopback(url) && proxy.is_none_or(loopback))
+    url.scheme() == "http" && !(is_loopback(url) && proxy.is_none_or(is_loopback))
 }
 
-fn loopback(url: &Url) -> bool {
+pub fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     match host.parse::<std::net::IpAddr>() {
         Ok(address) => address.to_canonical().is_loopback(),

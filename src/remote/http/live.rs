@@ -27,7 +27,7 @@ const HINT_PAUSE: Duration = Duration::from_millis(20);
 const DELAY_FIRST: Duration = Duration::from_secs(1);
 const DELAY_MAX: Duration = Duration::from_secs(60);
 /// A channel that held this long was a good one: the next delay is the first again.
-const GOOD_AFTER: Duration = Duration::from_secs(30);
+pub const GOOD_AFTER: Duration = Duration::from_secs(30);
 
 type Hear = Box<dyn Fn(Hint) + Send + Sync>;
 
@@ -54,7 +54,7 @@ pub fn listen(door: impl Door, connection: Shared, runtime: &Handle, hear: Hear)
     Listening(Box::new(AbortOnDrop(task)))
 }
 
-struct AbortOnDrop(JoinHandle<()>);
+pub struct AbortOnDrop(pub JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
@@ -126,13 +126,13 @@ fn as_fault(connection: &Connection, error: RemoteError) -> Fault {
 
 /// The wait before try number `failures`, doubled each time, spread by a quarter either
 /// way so that a thousand devices do not come back in one moment.
-fn delay(failures: u32, chance: f64) -> Duration {
+pub fn delay(failures: u32, chance: f64) -> Duration {
     let doubled = DELAY_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(DELAY_MAX);
     doubled.mul_f64(0.75 + chance / 2.0)
 }
 
 /// A number from 0 up to 1. Every `RandomState` has keys of its own.
-fn chance() -> f64 {
+pub fn chance() -> f64 {
     (RandomState::new().hash_one(0) >> 11) as f64 / (1u64 << 53) as f64
 }
 

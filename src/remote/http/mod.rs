@@ -13,6 +13,6 @@ mod retry_after;
 mod token;
 
 pub use answer::{Limit, named_time};
-pub use connection::{Connection, Shared};
+pub use connection::{Connection, Shared, is_loopback};
 pub use events::Event;
-pub use token::Token;
+pub use token::{Token, read_small};

@@ -3,8 +3,9 @@ clock, and faults that a test asks for.
 
 A fault is planned by POST /control/fault {"path", "kind", …} and strikes the next request
 to that path: "before" (the connection breaks before anything is done), "after" (it breaks
-when all was done and before the answer), "half" (half of the answer), "status" (that
-status, with headers and a body), "html" (a page with status 200). GET /control/state is
+when all was done and before the answer), "hold" (the answer waits until `release` is
+called), "half" (half of the answer), "status" (that status, with headers and a body),
+"html" (a page with status 200). GET /control/state is
 everything the backend has; POST /control/call runs a method of the backend by name.
 """
 import base64
@@ -36,6 +37,8 @@ class Backend:
         self.pushes = 0
         self.listeners = 0
         self.faults = []
+        self.released = threading.Event()
+        self.held = 0
         self.requests = []
         self.last = 0
 
@@ -46,6 +49,14 @@ class Backend:
 
     def state(self):
         raise NotImplementedError
+
+    def release(self):
+        self.released.set()
+        return {}
+
+    def held_answers_gone(self):
+        """How many held answers were sent after all."""
+        return self.held
 
     def forget_faults(self):
         self.faults = []
@@ -116,7 +127,11 @@ def handler(backend):
                 status, answer, headers = refused.status, {"error": str(refused)}, refused.headers
             if fault.get("kind") == "after":
                 return self.drop()
+            if fault.get("kind") == "hold":
+                backend.released.wait()
             self.answer(status, answer, headers, fault.get("kind") == "half")
+            if fault.get("kind") == "hold":
+                backend.held += 1
 
         def live(self):
             """One event now and one for each push, until the other side has gone."""

@@ -1,10 +1,12 @@
 //! Teams' own backends: for each a server written from its document alone (`*.py`), the
 //! config that stands in `examples/`, and the document's own scenarios.
 
+mod actions;
 mod egglogu;
 mod harvest;
 mod insight;
 mod live;
+mod mqtt;
 mod rockhound;
 mod weave;
 

@@ -14,16 +14,17 @@ PAGE_ROWS = 100
 
 
 class Plain(Backend):
-    routes = {("POST", "/pull"): "pull", ("POST", "/push"): "push"}
+    routes = {("POST", "/pull"): "pull", ("POST", "/push"): "push", ("POST", "/actions"): "action"}
     live_path = "/live"
 
     def __init__(self, planted):
         super().__init__()
         self.planted = planted
         self.tables = {name: {} for name in TABLES}
+        self.effects, self.answers, self.tried = [], {}, []
 
     def state(self):
-        return {"tables": self.tables, "listeners": self.listeners}
+        return {"tables": self.tables, "listeners": self.listeners, "effects": self.effects}
 
     def has(self, fault):
         return self.planted == fault
@@ -32,6 +33,32 @@ class Plain(Backend):
 
     def mine(self, request, row):
         return self.has("everybody_sees_all") or row["owner"] == request.user
+
+    def action(self, request):
+        """What has an effect has it once: a key that was seen is answered as it was then."""
+        key = request.headers["Idempotency-Key"]
+        self.tried.append(key)
+        if key in self.answers:
+            return self.answers[key]
+        action, payload = request.body["action"], request.body["payload"]
+        if action == "bad":
+            raise Refused(422, "no such seat")
+        if action == "huge" and len(str(payload)) > 1000:
+            raise Refused(413, "too large")
+        lists = sum(1 for row in self.tables["lists"].values() if not row["deleted"])
+        self.effects.append({"action": action, "payload": payload, "key": key, "user": request.user, "lists": lists})
+        self.answers[key] = {"number": len(self.effects)}
+        return self.answers[key]
+
+    def keys_tried(self):
+        return self.tried
+
+    def put_list(self, id):
+        """As another device would."""
+        now = self.now()
+        data = {"id": id, "name": id}
+        self.tables["lists"][id] = {"data": data, "owner": "ada", "made_at": now, "changed_at": now, "deleted": False}
+        return {}
 
     def pull(self, request):
         since = request.body["lastPulledAt"] or 0

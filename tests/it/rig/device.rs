@@ -182,8 +182,18 @@ impl Device {
 
     pub fn homing(&self, args: &[&str]) -> Told {
         let output = run(homing(self.home.path()).env("HOMING_SOCKET", &self.socket).args(args), b"");
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Told { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+        told(output)
+    }
+
+    /// The doctor, on the config and the environment that the agent has.
+    pub fn doctor(&self) -> Told {
+        let mut command = homing(self.home.path());
+        command
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .arg("doctor")
+            .arg("--config")
+            .arg(&self.config);
+        told(run(&mut command, b""))
     }
 
     /// A command that must end well, as its document.
@@ -252,4 +262,9 @@ impl Device {
     pub fn python(&self, script: &str) -> String {
         super::python(&self.database, script)
     }
+}
+
+fn told(output: std::process::Output) -> Told {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Told { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
 }

@@ -5,6 +5,7 @@
 //! and says what it logged when the test failed.
 
 mod backend;
+mod broker;
 mod data;
 mod device;
 mod hub;
@@ -13,7 +14,8 @@ mod road;
 
 use std::time::{Duration, Instant};
 
-pub use backend::{Backend, local_rows, token, token_with_role};
+pub use backend::{Backend, local_rows, token, token_of, token_with_role};
+pub use broker::Broker;
 pub use data::{Data, dump, has, program_on, python, sqlite3};
 pub use device::Device;
 pub use hub::Hub;
