@@ -160,6 +160,7 @@ impl Remote for SimRemote {
             live: false,
             numbers_versions: true,
             takes_columns: true,
+            takes_everything: false,
         }
     }
 

@@ -14,6 +14,7 @@ use super::take::{Manner, Taken};
 use super::{Judge, Now, Result, Slice, Store, Writer, base};
 use crate::model::page::{Page, Span};
 use crate::model::{Key, ReasonCode, RemoteRow, Revision, Value};
+use crate::sqlite::digest;
 
 /// What a held deletion says.
 const CONSENT: &str = "so many rows were deleted at the remote at once that a person is asked before they go here";
@@ -135,6 +136,9 @@ impl Store {
                 let key: Vec<u8> = row.get(0)?;
                 let known = row.get::<_, Option<i64>>(1)?.map(|rev| base::current(self.era, rev));
                 if known == Some(Revision::NONE) || brought.contains(&key) {
+                    continue;
+                }
+                if !page.brought.is_empty() && page.brought.contains(&digest::identity(synced.name(), &key)) {
                     continue;
                 }
                 let after = known.map_or(0, |revision| revision.0 + 1);

@@ -3,7 +3,7 @@
 //! A kind turns what is to be asked or told into a question, and an answer into rows and
 //! outcomes: pure functions over JSON. All else is here, once: shapes of tables, places,
 //! requests, and what a refusal means. Nothing of an answer is taken before all of it was
-//! understood; what cannot be understood names its place in the answer and the line of
+//! understood, nor is it held in memory; what cannot be understood names its place in the answer and the line of
 //! the config. Rows of tables that were not asked for are never handed on.
 //!
 //! Keeps no fact that must survive: a place is the agent's cursor, a batch its bytes.
@@ -11,6 +11,7 @@
 mod call;
 mod flaw;
 mod form;
+mod hear;
 mod live;
 mod names;
 mod operations;
@@ -18,10 +19,13 @@ mod ordered;
 mod place;
 mod records;
 mod shape;
+mod sieve;
+mod staged;
 mod time;
 mod watermelon;
+mod whole;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -33,21 +37,31 @@ use tokio::sync::watch;
 
 use self::call::Purpose;
 use self::flaw::Flaw;
+use self::hear::{Deaf, Heard, Listed};
 use self::names::{Names, Said, Usual};
 use self::place::{Asking, Place};
 use self::shape::{Headers, Record, Shape};
+use self::sieve::Step;
+use self::staged::{Parts, Staged};
+use self::whole::{Unpacked, Whole};
 use super::http::{self, Connection, fault};
 use super::{
     Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Remembered, Remote, RemoteError, Result,
+    Rows,
 };
 use crate::model::page::Span;
 use crate::model::settings::{Backend, Replica};
-use crate::model::{Fault, FaultKind, Key, Operation, Outcome, Page, ReasonCode, RemoteRow, Revision};
+use crate::model::{Cursor, Fault, FaultKind, Key, Operation, Outcome, Page, ReasonCode, Revision, Stamp, Table, text};
 
-/// The largest answer that is read, after decompression.
+/// The largest answer to a push that is read, after decompression.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// The largest answer to a pull, and the largest record in it. It is never held whole.
+const PULLED_BYTES_MAX: u64 = 16 << 30;
+const RECORD_BYTES_MAX: u64 = 32 << 20;
 /// Pages of one pull at most: a backend that never comes to an end is not followed.
 const PAGES_MAX: u32 = 100_000;
+/// A backend's time that went back this far, milliseconds, is another time.
+const BACK_MAX: i64 = 60_000;
 /// Pages of one comparison, which is taken at once.
 const COMPARED_PAGES_MAX: u32 = 10_000;
 
@@ -65,7 +79,12 @@ trait Kind: Send {
 
     fn ask(&self, speech: &Speech, asking: &Asking) -> Question;
 
-    fn read(&self, speech: &Speech, answer: &Json, headers: &mut Headers) -> std::result::Result<Heard, Flaw>;
+    /// What the list at a path of an answer to a pull is; `within`: what its object has
+    /// said so far.
+    fn list(&self, speech: &Speech, path: &[Step], within: Option<&Record>) -> Listed;
+
+    /// What an answer says beside its records: they left it as they came.
+    fn frame(&self, speech: &Speech, answer: &Json) -> std::result::Result<Frame, Flaw>;
 
     /// `place`: up to where this replica has pulled.
     fn tell(&self, speech: &Speech, batch: &Batch, place: Option<&Place>) -> Question;
@@ -95,15 +114,32 @@ fn post() -> &'static str {
     "POST"
 }
 
-/// What a pull brought.
-struct Heard {
-    rows: Vec<RemoteRow>,
+/// Table (its place among the shapes), place in the answer, records.
+type Rest = (usize, String, Vec<Json>);
+
+/// What a pull brought beside rows.
+#[derive(Debug, Default)]
+struct Frame {
     /// The time that the backend told.
     told: Option<Json>,
     /// The page to go on with, where there is more.
     page: Option<Json>,
-    /// Tables that nobody asked for.
-    strays: Vec<String>,
+    /// The answer is everything there is, whatever was asked for.
+    replaces: bool,
+    /// Records that came before it was said whose they are.
+    rest: Vec<Rest>,
+}
+
+/// Rows that were heard and are handed on part by part. The place moves with the last.
+struct Handing {
+    parts: Parts,
+    before: Place,
+    after: Place,
+    compared: bool,
+    /// Parts handed on so far.
+    handed: u64,
+    /// The cursor that the next part belongs to.
+    next: Cursor,
 }
 
 /// What is known of a batch when its answer comes.
@@ -128,6 +164,9 @@ struct Parcel {
     question: Question,
     bases: Vec<i64>,
     ids: Vec<String>,
+    /// When it was made, by the backend's clock.
+    #[serde(default)]
+    at: i64,
 }
 
 /// What every question and answer is spoken in.
@@ -146,6 +185,22 @@ struct Speech {
 impl Speech {
     fn shape(&self, table: &str) -> Option<&Shape> {
         self.shapes.iter().find(|shape| shape.table.eq_ignore_ascii_case(table))
+    }
+
+    /// The place among the shapes of the table that a collection stands for.
+    fn place(&self, collection: &str) -> Option<usize> {
+        self.shapes.iter().position(|shape| shape.collection == collection)
+    }
+
+    /// Whether a record says that it is somebody else's, where the config says whose
+    /// records are to be.
+    fn is_others(&self, record: &Json) -> bool {
+        !self.backend.takes_others
+            && self.backend.claims.iter().any(|(field, claim)| {
+                let theirs = record.get(field).filter(|theirs| !theirs.is_null());
+                let ours = self.claims.as_ref().and_then(|claims| claims.get(claim));
+                matches!((theirs, ours), (Some(theirs), Some(ours)) if plain_text(theirs) != plain_text(ours))
+            })
     }
 
     fn priority(&self, table: &str, operation: Operation) -> u8 {
@@ -203,8 +258,17 @@ pub struct BackendRemote {
     headers: Headers,
     /// What to add to this device's clock to read the backend's, milliseconds.
     offset: i64,
-    /// Tables that came without being asked for, and were told of.
-    strays: BTreeSet<String>,
+    /// What a person should know of this backend, and that stops nothing.
+    notes: BTreeMap<&'static str, String>,
+    /// Of the shapes: parents lower.
+    ranks: Vec<usize>,
+    handing: Option<Handing>,
+    /// The whole set, ready to be sent.
+    packed: Option<Whole>,
+    /// Answers that were handed on in parts so far.
+    handings: u64,
+    /// The pages that this pull has asked for, by hash.
+    visited: HashSet<u64>,
 }
 
 impl BackendRemote {
@@ -246,50 +310,141 @@ impl BackendRemote {
             },
             headers: Headers::default(),
             offset: 0,
-            strays: BTreeSet::new(),
+            notes: whole_note(replica),
+            ranks: Vec::new(),
+            handing: None,
+            packed: None,
+            handings: 0,
+            visited: HashSet::new(),
         })
     }
 
-    fn call(&self, question: &Question, purpose: Purpose) -> Result<Json> {
-        self.runtime.block_on(self.connection.call(question, purpose, ANSWER_BYTES_MAX))
+    /// A batch whose key the backend no longer knows would be a new one there: what became
+    /// of it is read first.
+    fn is_forgotten(&self, parcel: &Parcel) -> bool {
+        let kept = self.speech.backend.keys_kept;
+        self.pulls() && kept.is_some_and(|kept| self.speech.now - parcel.at > kept)
     }
 
-    /// The next page, and the place after it.
-    fn next(&mut self, place: &Place, asking: &Asking) -> Result<(Heard, Place)> {
+    /// The next page: its rows go to `staged`. Returns the place after it, and whether it
+    /// begins to say everything there is.
+    fn next(&mut self, place: &Place, asking: &Asking, staged: &mut Staged) -> Result<(Place, bool)> {
         let question = self.kind.ask(&self.speech, asking);
-        let answer = self.call(&question, Purpose::Pull)?;
-        let heard = self.kind.read(&self.speech, &answer, &mut self.headers);
-        let heard = heard.map_err(|flaw| self.unreadable(&flaw))?;
-        if heard.page.is_some() && heard.page == asking.page {
-            return Err(self.rubbish("it says that there is more and leads to the same page again"));
-        }
+        let body = self.connection.open(&self.runtime, &question, Purpose::Pull)?;
+        let body = self
+            .connection
+            .reader(&self.runtime, body, PULLED_BYTES_MAX, RECORD_BYTES_MAX)
+            .map_err(RemoteError::Fault)?;
+        let trouble = body.trouble();
+        let heard = hear::hear(&*self.kind, &self.speech, &mut self.headers, staged, body);
+        let heard = heard.map_err(|deaf| match (trouble.take(), deaf) {
+            (Some(fault), _) => fault.into(),
+            (None, Deaf::Flaw(flaw)) => self.unreadable(&flaw),
+            (None, Deaf::Disk(error)) => no_room(&error).into(),
+            (None, Deaf::Json(error)) if error.is_data() => {
+                self.rubbish("it has more values than an answer could have")
+            }
+            (None, Deaf::Json(error)) if error.is_eof() && error.column() + error.line() > 1 => {
+                fault::cut_short(self.connection.host()).into()
+            }
+            (None, Deaf::Json(_)) => fault::not_the_hub(self.connection.host(), reqwest::StatusCode::OK).into(),
+        })?;
+        let Frame { told, page, .. } = &heard.frame;
+        self.visit(asking, page.as_ref())?;
         if place.pages >= PAGES_MAX {
             return Err(self.rubbish("its pages do not come to an end"));
         }
-        if let Some(told) = heard.told.as_ref().and_then(shape::millis_in) {
-            self.offset = told - clock();
-            self.speech.now = told;
+        let now = told.as_ref().and_then(shape::millis_in);
+        if let (Some(now), Some(since)) = (now, asking.since.as_ref().and_then(shape::millis_in))
+            && now < since - BACK_MAX
+        {
+            let text = "the backend's time went back; everything was compared with what it has";
+            self.notes.insert("time", text.to_owned());
+            return Err(RemoteError::CursorOver);
         }
-        for stray in &heard.strays {
-            if self.strays.insert(stray.clone()) {
-                tracing::warn!(replica = %self.replica.name, collection = %stray, "the backend sends a collection that no table here stands for; it is ignored");
-            }
+        if let Some(now) = now {
+            self.offset = now - clock();
+            self.speech.now = now;
         }
-        let after = place.after(asking, heard.told.as_ref(), heard.page.clone(), self.speech.now);
-        Ok((heard, after))
+        self.remark(&heard);
+        let after = place.after(asking, told.as_ref(), page.clone(), self.speech.now);
+        Ok((after, heard.frame.replaces))
     }
 
-    fn page(&self, rows: Vec<RemoteRow>, place: &Place, compared: bool) -> Page {
-        let whole = |shape: &Shape| Span { table: shape.table.clone(), from: None, to: None };
-        Page {
-            rows,
-            epoch: self.epoch(),
-            cursor: place.cursor(),
-            head: Revision(1),
-            more: place.page.is_some(),
-            covers: if compared { self.speech.shapes.iter().map(whole).collect() } else { Vec::new() },
-            rows_left: None,
+    /// One that takes everything at once may have nothing to pull from.
+    fn pulls(&self) -> bool {
+        let backend = &self.speech.backend;
+        self.kind.pulls() && (!backend.whole_set || backend.pull_path.is_some())
+    }
+
+    /// A page that leads to one that was read already is not followed.
+    fn visit(&mut self, asking: &Asking, page: Option<&Json>) -> Result<()> {
+        if asking.page.is_none() {
+            self.visited.clear();
         }
+        let hash = |page: &Json| xxhash_rust::xxh3::xxh3_64(page.to_string().as_bytes());
+        self.visited.extend(asking.page.as_ref().map(hash));
+        if !page.is_some_and(|next| self.visited.contains(&hash(next))) {
+            return Ok(());
+        }
+        // The next try begins to look anew.
+        self.visited.clear();
+        Err(self.rubbish("it says that there is more and leads to a page that was read already"))
+    }
+
+    fn remark(&mut self, heard: &Heard) {
+        let host = self.connection.host();
+        if !heard.strays.is_empty() {
+            let names: Vec<String> = heard.strays.iter().take(5).map(|name| text::printable(name)).collect();
+            let note = format!("{host} sends collections that no table here stands for: {}", names.join(", "));
+            self.notes.insert("strays", note);
+        }
+        if heard.others > 0 {
+            let fields: Vec<&str> = self.speech.backend.claims.keys().map(String::as_str).collect();
+            let note = format!(
+                "{host} sent {} records that belong to others by `{}`; none of them was taken",
+                heard.others,
+                fields.join("`, `")
+            );
+            self.notes.insert("others", note);
+        }
+        let asked = self.speech.backend.page_rows;
+        if !self.speech.names.of("limit").is_empty() && heard.rows > asked {
+            let note = format!("{host} sent {} rows where {asked} were asked for", heard.rows);
+            self.notes.insert("rows", note);
+        }
+    }
+
+    /// Hands on what was staged, or its first part.
+    fn hand(&mut self, staged: Staged, before: Place, after: Place, compared: bool) -> Result<Page> {
+        let told = after.since.as_ref().and_then(shape::millis_in).unwrap_or(self.speech.now);
+        let parts = staged.finish(&self.ranks, Stamp::from_millis(told)).map_err(|error| no_room(&error))?;
+        self.handings += 1;
+        let next = before.cursor();
+        self.hand_on(Handing { parts, before, after, compared, handed: 0, next })
+    }
+
+    fn hand_on(&mut self, mut handing: Handing) -> Result<Page> {
+        let rows = handing.parts.next().map_err(|error| no_room(&error))?;
+        let mut page = Page { rows, epoch: self.epoch(), head: Revision(1), ..Page::default() };
+        if !handing.parts.is_done() {
+            handing.handed += 1;
+            let part = Some(format!("{}/{}", self.handings, handing.handed));
+            page.cursor = Place { part, ..handing.before.clone() }.cursor();
+            page.more = true;
+            page.rows_left = Some(handing.parts.left());
+            handing.next.clone_from(&page.cursor);
+            self.handing = Some(handing);
+            return Ok(page);
+        }
+        page.cursor = handing.after.cursor();
+        page.more = handing.after.page.is_some();
+        if handing.compared {
+            let whole = |shape: &Shape| Span { table: shape.table.clone(), from: None, to: None };
+            page.covers = self.speech.shapes.iter().map(whole).collect();
+            page.brought = handing.parts.into_brought();
+        }
+        Ok(page)
     }
 
     /// One backend for ever: it has no log that could begin anew.
@@ -326,13 +481,16 @@ impl BackendRemote {
 
 impl Remote for BackendRemote {
     fn abilities(&self) -> Abilities {
-        Abilities { live: self.speech.backend.live_path.is_some(), ..self.kind.abilities() }
+        let backend = &self.speech.backend;
+        Abilities { live: backend.live_path.is_some(), takes_everything: backend.whole_set, ..self.kind.abilities() }
     }
 
     /// Sends nothing: a backend has no word for it.
     fn greet(&mut self, greeting: &Greeting) -> Result<Greeted> {
         let shape = |table| Shape::new(table, &self.replica.rule(&table.name).wire);
-        self.speech.shapes = greeting.tables.iter().map(shape).collect();
+        let shapes: Vec<Shape> = greeting.tables.iter().map(shape).collect();
+        self.ranks = ranks(&greeting.tables, &self.replica);
+        self.speech.shapes = shapes;
         let rule = |name: &str| {
             let rule = self.replica.rule(name);
             [Operation::Insert, Operation::Update, Operation::Delete].map(|operation| rule.priority_of(operation).0)
@@ -375,19 +533,31 @@ impl Remote for BackendRemote {
 
     fn encode(&self, batch: &Batch, _: &dyn Fn(&str) -> Vec<String>) -> Vec<u8> {
         let place = batch.cursor.as_ref().and_then(Place::of);
-        let mut question = self.kind.tell(&self.speech, batch, place.as_ref());
+        let mut question = match self.speech.backend.whole_set {
+            true => self.speech.push_question("sync", Said::new()),
+            false => self.kind.tell(&self.speech, batch, place.as_ref()),
+        };
         if let Some(header) = &self.speech.backend.idempotency_header {
             question.headers.push((header.clone(), batch_key(batch)));
         }
         let bases = batch.changes.iter().map(|change| change.base_revision.0).collect();
         let ids = (0..batch.changes.len()).map(|at| operation_key(batch, at)).collect();
-        serde_json::to_vec(&Parcel { question, bases, ids }).expect("BUG: a parcel is always JSON")
+        serde_json::to_vec(&Parcel { question, bases, ids, at: self.speech.now }).expect("BUG: a parcel is always JSON")
     }
 
     fn push(&mut self, body: &[u8], changes: &[(String, Key)]) -> Result<Answer> {
         // A batch of another kind, from before the config changed, is planned anew.
         let Ok(parcel) = serde_json::from_slice::<Parcel>(body) else { return Err(RemoteError::Behind) };
-        let answer = self.call(&parcel.question, Purpose::Push)?;
+        if self.is_forgotten(&parcel) {
+            return Err(RemoteError::Behind);
+        }
+        let whole = self.packed.take();
+        let answer = self.runtime.block_on(self.connection.call(
+            &parcel.question,
+            whole.as_ref(),
+            Purpose::Push,
+            ANSWER_BYTES_MAX,
+        ))?;
         if self.kind.refuses(&self.speech, &answer) {
             let said = fault::told(reqwest::StatusCode::OK, Some(&answer));
             return Err(RemoteError::Refused(format!("{} refused it: {said}", self.connection.host())));
@@ -397,37 +567,44 @@ impl Remote for BackendRemote {
         Ok(Answer { outcomes, head: Revision(1), time: clock() + self.offset })
     }
 
+    fn pack(&mut self, rows: &mut Rows) -> Result<()> {
+        self.packed = match whole::pack(&self.speech, rows) {
+            Ok(whole) => Some(whole),
+            Err(Unpacked::Rows(fault)) => return Err(fault.into()),
+            Err(Unpacked::Disk(error)) => return Err(no_room(&error).into()),
+        };
+        Ok(())
+    }
+
     fn pull(&mut self, ask: &Ask) -> Result<Page> {
-        let mut place = ask.cursor.as_ref().and_then(Place::of).unwrap_or_default();
-        if !self.kind.pulls() {
-            return Ok(self.page(Vec::new(), &place, false));
+        // Only a part that was taken whole leads to the next one.
+        if let Some(handing) = self.handing.take().filter(|handing| ask.cursor.as_ref() == Some(&handing.next)) {
+            return self.hand_on(handing);
         }
-        let begun = ask.cursor.as_ref().map(|_| &place);
-        let mut asking = place::plan(begun, ask.compares, &self.speech.backend, self.speech.now);
-        let answered = self.next(&place, &asking);
-        let (heard, after) = match answered {
+        let begun = ask.cursor.as_ref().and_then(Place::of);
+        let before = Place { part: None, ..begun.clone().unwrap_or_default() };
+        if !self.pulls() {
+            return Ok(Page { epoch: self.epoch(), cursor: before.cursor(), head: Revision(1), ..Page::default() });
+        }
+        let mut asking = place::plan(begun.as_ref(), ask.compares, &self.speech.backend, self.speech.now);
+        let mut staged = Staged::default();
+        let (mut after, replaces) = match self.next(&before, &asking, &mut staged) {
             // It no longer knows what went: whatever it has is compared.
             Err(RemoteError::CursorOver) if asking.since.is_some() => {
-                (place, asking) = (Place::default(), Asking { since: None, page: None, compares: true });
-                self.next(&place, &asking)?
+                (asking, staged) = (Asking { since: None, page: None, compares: true }, Staged::default());
+                self.next(&Place::default(), &asking, &mut staged)?
             }
             Err(RemoteError::CursorOver) => return Err(self.rubbish("it says that the beginning is over")),
             answered => answered?,
         };
-        let mut rows = heard.rows;
-        place = after;
-        if !asking.compares {
-            return Ok(self.page(rows, &place, false));
-        }
-        while let Some(page) = place.page.clone() {
-            if place.pages > COMPARED_PAGES_MAX {
+        asking.compares |= replaces;
+        while let Some(page) = after.page.clone().filter(|_| asking.compares) {
+            if after.pages > COMPARED_PAGES_MAX {
                 return Err(self.rubbish("its pages do not come to an end"));
             }
-            let (heard, after) = self.next(&place, &Asking { page: Some(page), ..asking.clone() })?;
-            rows.extend(heard.rows);
-            place = after;
+            (after, _) = self.next(&after, &Asking { page: Some(page), ..asking.clone() }, &mut staged)?;
         }
-        Ok(self.page(rows, &place, true))
+        self.hand(staged, before, after, asking.compares)
     }
 
     fn digest(&mut self, _: &str, _: &[String], _: Option<&[u8]>, _: usize) -> Result<Digest> {
@@ -436,6 +613,10 @@ impl Remote for BackendRemote {
 
     fn row(&mut self, _: &str, _: &Key) -> Result<Remembered> {
         Err(self.unable("be asked for one row"))
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.values().cloned().collect()
     }
 
     fn listen(&self, hear: Box<dyn Fn(Hint) + Send + Sync>) -> Option<Listening> {
@@ -474,6 +655,50 @@ fn check_headers(backend: &Backend) -> std::result::Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// Parents lower than their children, by their keys and by the config; those in a circle
+/// as they come.
+fn ranks(tables: &[Table], replica: &Replica) -> Vec<usize> {
+    let place = |name: &String| tables.iter().position(|table| table.name.eq_ignore_ascii_case(name));
+    let before = |table: &Table| -> Vec<usize> {
+        let parents = table.foreign_keys.iter().map(|foreign| &foreign.parent);
+        parents.chain(&replica.rule(&table.name).after).filter_map(place).collect()
+    };
+    let before: Vec<Vec<usize>> = tables.iter().map(before).collect();
+    let mut ranks = vec![0; tables.len()];
+    // A chain has no more links than there are tables.
+    for _ in 0..tables.len() {
+        for at in 0..tables.len() {
+            let above = before[at].iter().filter(|parent| **parent != at).map(|parent| ranks[*parent] + 1).max();
+            ranks[at] = above.unwrap_or(0).min(tables.len());
+        }
+    }
+    ranks
+}
+
+/// What such a backend cannot promise.
+fn whole_note(replica: &Replica) -> BTreeMap<&'static str, String> {
+    let backend = &replica.remote.backend;
+    let comes = match backend.pull_path {
+        Some(_) => "",
+        None => ", and nothing of what others wrote comes here",
+    };
+    let note = format!(
+        "this backend takes the whole set at once: the last device to send overwrites what the others sent, unseen{comes}"
+    );
+    backend.whole_set.then_some(("whole", note)).into_iter().collect()
+}
+
+/// A scalar as text: an owner may be 7 there and "7" in the token.
+fn plain_text(json: &Json) -> String {
+    json.as_str().map_or_else(|| json.to_string(), str::to_owned)
+}
+
+fn no_room(error: &std::io::Error) -> Fault {
+    let text = format!("the answer could not be kept while it was read: {error}; nothing of it was taken");
+    let next = "make room where temporary files lie, or name another folder in TMPDIR";
+    Fault::new(FaultKind::DiskFull, ReasonCode::DiskFull, text, next)
 }
 
 fn wrong(text: &str, next: &str) -> Fault {

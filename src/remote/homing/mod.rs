@@ -115,6 +115,7 @@ impl Remote for HomingRemote {
             live: true,
             numbers_versions: true,
             takes_columns: true,
+            takes_everything: false,
         }
     }
 

@@ -6,6 +6,7 @@ mod harvest;
 mod insight;
 mod live;
 mod rockhound;
+mod suite;
 mod weave;
 
 use super::rig::{Backend, Device, local_rows};
