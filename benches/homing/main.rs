@@ -9,6 +9,7 @@
 //!
 //! A benchmark that finds a wrong result panics: a fast wrong answer is no figure.
 
+mod backends;
 mod capture;
 mod conflicts;
 mod data;
@@ -68,6 +69,7 @@ const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("capture", capture::run),
     ("transfer", transfer::tasks),
     ("transfer-wide", transfer::orders),
+    ("backends", backends::run),
     ("meanwhile", meanwhile::run),
     ("live", live::run),
     ("idle", idle::run),

@@ -61,6 +61,21 @@ struct Thread {
 }
 
 impl Process {
+    /// Seconds of CPU so far, ended threads included, and MiB it held at the most.
+    pub fn spent(&self) -> (f64, f64) {
+        /// `/proc` counts in hundredths of a second wherever Linux runs.
+        const TICKS: f64 = 100.0;
+        let root = format!("/proc/{}", self.0.id());
+        let stat = std::fs::read_to_string(format!("{root}/stat")).unwrap_or_default();
+        // After the name, which may hold anything: the state is the first field.
+        let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+        let ticks: f64 = fields.iter().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+        let status = std::fs::read_to_string(format!("{root}/status")).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib: f64 = peak.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0.0);
+        (ticks / TICKS, kib / 1024.0)
+    }
+
     pub fn usage(&self) -> Usage {
         let root = format!("/proc/{}", self.0.id());
         let read = |path: String| std::fs::read_to_string(path).unwrap_or_default();

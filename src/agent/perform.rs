@@ -162,7 +162,7 @@ impl Performer {
     }
 
     pub fn notes(&self) -> Vec<String> {
-        self.notes.values().cloned().collect()
+        self.notes.values().cloned().chain(self.remote.notes()).collect()
     }
 
     pub fn remote(&mut self) -> &mut dyn Remote {
@@ -338,6 +338,17 @@ impl Performer {
     fn send(&mut self) -> Result<Report, Fault> {
         let flight = self.flight.as_ref().expect("BUG: sending comes after staging");
         let changes: Vec<(String, Key)> = flight.rows.iter().map(|row| (row.table.clone(), row.key.clone())).collect();
+        let takes_everything = self.remote.abilities().takes_everything;
+        if takes_everything {
+            let now = self.now();
+            let (Some(store), remote) = (&self.store, &mut self.remote) else {
+                unreachable!("BUG: sending is within a cycle")
+            };
+            let packed = store.every_row(now, |rows| remote.pack(rows))?;
+            if let Err(error) = packed {
+                return self.over(error);
+            }
+        }
         self.asked_at = self.world.clock.millis();
         match self.remote.push(&flight.body, &changes) {
             Ok(answer) => {
@@ -352,6 +363,9 @@ impl Performer {
                 self.count_traffic();
                 Ok(Report::Sent)
             }
+            // No smaller set would be the whole.
+            Err(RemoteError::TooLarge) if takes_everything => Err(refused_whole("it is too large")),
+            Err(RemoteError::Refused(text)) if takes_everything => Err(refused_whole(&text)),
             Err(RemoteError::TooLarge) => self.shrink(RemoteError::TooLarge),
             Err(RemoteError::Refused(text)) => self.shrink(RemoteError::Refused(text)),
             Err(RemoteError::Behind) => {
@@ -772,6 +786,12 @@ pub fn staying(gathered: &Gathered, plan: &Plan) -> Vec<(usize, ReasonCode, Stri
         }
     };
     plan.staying.iter().map(|(at, code)| (*at, *code, sentence(*at, *code))).collect()
+}
+
+fn refused_whole(why: &str) -> Fault {
+    let text = format!("the remote does not take the whole set ({why}); nothing was lost, and all changes stay queued");
+    let next = "tried again later; see what the remote has against it, or leave tables out with `exclude`";
+    Fault::new(FaultKind::Protocol, ReasonCode::ProtocolError, text, next)
 }
 
 fn note_changed(known: &mut BTreeMap<String, Vec<Key>>, more: BTreeMap<String, Vec<Key>>) {

@@ -33,6 +33,8 @@ pub enum HubError {
     Busy,
     /// SQLite would not; nothing of the request was kept.
     Storage(rusqlite::Error),
+    /// An answer that is too large for memory found no room on the disk.
+    NoRoom(String),
     /// A file of the hub does not say what it must.
     Damaged(String),
     /// Trouble at start-up or in a command: what happened, and what to do next.
@@ -88,6 +90,12 @@ impl HubError {
             HubError::Storage(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => {
                 (500, "internal", "the hub's disk is full; nothing of this request was kept".into(), "try later")
             }
+            HubError::NoRoom(_) => (
+                500,
+                "internal",
+                "the hub has no room for the answer; nothing of this request was kept".into(),
+                "try later",
+            ),
             HubError::Storage(_) | HubError::Damaged(_) | HubError::SetUp { .. } => {
                 (500, "internal", "the hub failed; nothing of this request was kept".into(), "see the hub's log")
             }
@@ -101,7 +109,7 @@ impl std::fmt::Display for HubError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
         match self {
             HubError::Storage(error) => write!(formatter, "SQLite: {error}"),
-            HubError::Damaged(what) => formatter.write_str(what),
+            HubError::Damaged(what) | HubError::NoRoom(what) => formatter.write_str(what),
             HubError::SetUp { what, next } if next.is_empty() => formatter.write_str(what),
             HubError::SetUp { what, next } => write!(formatter, "{what}; next: {next}"),
             other => formatter.write_str(&other.answer().1.error.message),

@@ -59,6 +59,9 @@ pub struct Settings {
     pub audit_age_max: i64,
     /// A column that the hub fills with the token's account on every put.
     pub account_column: Option<String>,
+    /// Origins of web apps (`https://app.example.org`) whose browsers may call
+    /// `/watermelon`; `*` for any.
+    pub allow_origins: Vec<String>,
     /// False: tables and columns come from the hub's own side only.
     pub bring_tables: bool,
     /// False: a row may name a parent that is not there.
@@ -85,6 +88,7 @@ impl Default for Settings {
             tombstone_age_max: 30 * 86_400_000,
             audit_age_max: 365 * 86_400_000,
             account_column: None,
+            allow_origins: Vec::new(),
             bring_tables: true,
             check_foreign_keys: true,
             tables_max: 1_000,

@@ -4,6 +4,8 @@
 //! argument; a store reads no clock. `sqlite::Scope` is the store there is; another
 //! (PostgreSQL) takes its place behind this trait and passes the same tests.
 
+use std::io::Write;
+
 use super::error::Result;
 use super::watermelon::{Asked, Sent};
 use crate::model::Revision;
@@ -43,8 +45,8 @@ pub trait Store: Send {
 
     fn pull(&mut self, who: &Who, pull: &Pull, now: i64) -> Result<Pulled>;
 
-    /// What a WatermelonDB client lacks, as the bytes to answer with.
-    fn watermelon_pull(&mut self, who: &Who, asked: &Asked, now: i64) -> Result<Vec<u8>>;
+    /// Writes what a WatermelonDB client lacks. What was written when it fails is nothing.
+    fn watermelon_pull(&mut self, who: &Who, asked: &Asked, now: i64, out: &mut dyn Write) -> Result<()>;
 
     /// Takes the whole push of a WatermelonDB client, or refuses it whole.
     fn watermelon_push(&mut self, who: &Who, sent: &Sent, now: i64) -> Result<Vec<u8>>;

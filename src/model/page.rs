@@ -1,5 +1,7 @@
 //! What a pull brings: rows of the remote, in its order.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Key, Revision, Row, Stamp};
@@ -43,6 +45,9 @@ pub struct Page {
     /// In a snapshot: the ranges of keys this page speaks for, in `Key::encode` order.
     /// A clean local row within a range that the page does not bring is gone.
     pub covers: Vec<Span>,
+    /// Rows within those ranges that earlier pages brought, as `sqlite::digest::identity`
+    /// knows them: they are not gone either.
+    pub brought: HashSet<u128>,
     /// Rows the whole snapshot or log still holds, as far as the remote knows: for progress.
     pub rows_left: Option<u64>,
 }

@@ -91,11 +91,22 @@ pub struct Backend {
     pub idempotency_header: Option<String>,
     /// Columns of the backend that are filled from the token's claims on the way out.
     pub claims: BTreeMap<String, String>,
+    /// Take records that `claims` says are other people's: only to find that there are
+    /// some. No key of the config.
+    pub takes_others: bool,
     pub schema_version: i64,
+    /// Rows that a page is asked for, where the backend has a field for that.
+    pub page_rows: usize,
     /// Pull again from this long before the last time.
     pub overlap: Millis,
     /// How long the backend remembers deletions; `None`: for ever.
     pub tombstones_kept: Option<Millis>,
+    /// How long the backend remembers the keys of batches; `None`: for ever.
+    pub keys_kept: Option<Millis>,
+    /// A push is every row of every table.
+    pub whole_set: bool,
+    /// The field of a push that the whole set stands in; `None`: it is the body.
+    pub whole_field: Option<String>,
     /// Compare everything this often; `None`: never.
     pub compare_every: Option<Millis>,
     /// Pack what is sent.
@@ -276,6 +287,13 @@ pub struct TableRule {
     pub after: Vec<String>,
     /// Do not wait for the debounce.
     pub immediate: bool,
+    /// Rows are made and never change: only inserts go and come.
+    pub append_only: bool,
+    /// The column whose time says how old a row is, for `recent_within`; `None`:
+    /// `created_at`.
+    pub recent_column: Option<String>,
+    /// Older rows that are not here do not come.
+    pub recent_within: Option<Millis>,
     /// Fire (`true`) or mute (`false`) the app's own triggers while applying;
     /// `None`: fire those that write unsynced tables alone.
     pub fire_triggers: Option<bool>,

@@ -1,6 +1,6 @@
 //! Between model values and message bodies, and between bodies and compressed bytes.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::Arc;
 
 use super::message::*;
@@ -201,21 +201,69 @@ impl Packing {
     /// The body, never more than `bytes_max` of it: a bomb is refused, not unpacked.
     pub fn unpack(self, packed: &[u8], bytes_max: usize) -> std::io::Result<Vec<u8>> {
         let too_large = || std::io::Error::new(std::io::ErrorKind::FileTooLarge, "the body unpacks to too much");
-        let take = |reader: &mut dyn Read| {
-            let mut out = Vec::new();
-            reader.take(bytes_max as u64 + 1).read_to_end(&mut out)?;
-            if out.len() > bytes_max { Err(too_large()) } else { Ok(out) }
-        };
-        match self {
-            Packing::Plain if packed.len() > bytes_max => Err(too_large()),
-            Packing::Plain => Ok(packed.to_vec()),
-            Packing::Gzip => take(&mut flate2::read::GzDecoder::new(packed)),
+        if self == Packing::Plain && packed.len() > bytes_max {
+            return Err(too_large());
+        }
+        let mut out = Vec::new();
+        self.reader(packed)?.take(bytes_max as u64 + 1).read_to_end(&mut out)?;
+        if out.len() > bytes_max { Err(too_large()) } else { Ok(out) }
+    }
+
+    /// The body as it comes. How much of it is read is the reader's to bound.
+    pub fn reader<'a>(self, packed: impl Read + 'a) -> std::io::Result<Box<dyn Read + 'a>> {
+        Ok(match self {
+            Packing::Plain => Box::new(packed),
+            Packing::Gzip => Box::new(flate2::read::GzDecoder::new(packed)),
             Packing::Zstd => {
                 // A frame names the memory it wants before it brings a byte.
                 let mut unpacker = zstd::stream::Decoder::new(packed)?;
                 unpacker.window_log_max(24)?;
-                take(&mut unpacker)
+                Box::new(unpacker)
             }
+        })
+    }
+}
+
+/// Packs what is written to it.
+pub enum Packer<W: Write> {
+    Plain(W),
+    Gzip(flate2::write::GzEncoder<W>),
+    Zstd(zstd::stream::write::Encoder<'static, W>),
+}
+
+impl<W: Write> Packer<W> {
+    pub fn new(packing: Packing, out: W) -> std::io::Result<Packer<W>> {
+        Ok(match packing {
+            Packing::Plain => Packer::Plain(out),
+            Packing::Gzip => Packer::Gzip(flate2::write::GzEncoder::new(out, flate2::Compression::fast())),
+            Packing::Zstd => Packer::Zstd(zstd::stream::write::Encoder::new(out, 1)?),
+        })
+    }
+
+    /// What it was written to, with the packing at its end.
+    pub fn finish(self) -> std::io::Result<W> {
+        match self {
+            Packer::Plain(out) => Ok(out),
+            Packer::Gzip(packer) => packer.finish(),
+            Packer::Zstd(packer) => packer.finish(),
+        }
+    }
+}
+
+impl<W: Write> Write for Packer<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Packer::Plain(out) => out.write(bytes),
+            Packer::Gzip(packer) => packer.write(bytes),
+            Packer::Zstd(packer) => packer.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Packer::Plain(out) => out.flush(),
+            Packer::Gzip(packer) => packer.flush(),
+            Packer::Zstd(packer) => packer.flush(),
         }
     }
 }
@@ -250,6 +298,9 @@ mod tests {
             let packed = packing.pack(&bomb).unwrap();
             assert!(packing.unpack(&packed, 1000).is_err(), "{packing:?}");
             assert_eq!(packing.unpack(&packed, 1 << 20).unwrap(), bomb, "{packing:?}");
+            let mut packer = Packer::new(packing, Vec::new()).unwrap();
+            packer.write_all(&bomb).unwrap();
+            assert_eq!(packing.unpack(&packer.finish().unwrap(), 1 << 20).unwrap(), bomb, "{packing:?}, bit by bit");
         }
     }
 }

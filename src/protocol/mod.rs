@@ -2,11 +2,12 @@
 //!
 //! `docs/protocol.md` is normative. Wire shapes are their own structs; they become
 //! model values at the edge (`encode`, `decode`), so the model can change freely.
-//! This module never does IO.
+//! This module never does IO, but for bodies too large for memory (`scratch`).
 
 pub mod body;
 pub mod message;
 pub mod rows;
+pub mod scratch;
 
 pub use message::*;
 

@@ -31,6 +31,8 @@ pub struct Abilities {
     pub pulls: bool,
     /// Takes actions beside rows.
     pub takes_actions: bool,
+    /// Takes every row of every table at once, and nothing less.
+    pub takes_everything: bool,
 }
 
 /// Who is calling.
@@ -147,6 +149,9 @@ impl From<Fault> for RemoteError {
     }
 }
 
+/// Tells every row of a table as it is here, as an insert of all its columns.
+pub type Rows<'a> = dyn FnMut(&str, &mut dyn FnMut(&Change)) -> std::result::Result<(), Fault> + 'a;
+
 pub type Result<T> = std::result::Result<T, RemoteError>;
 
 /// Stops a listener when dropped.
@@ -193,6 +198,12 @@ pub trait Remote: Send {
     /// Sends what `encode` made. `changes`: table and key of each change within.
     fn push(&mut self, body: &[u8], changes: &[(String, Key)]) -> Result<Answer>;
 
+    /// Makes the body of the next push, where it is the whole set: before every push, and
+    /// without a word to the far end.
+    fn pack(&mut self, _rows: &mut Rows) -> Result<()> {
+        Ok(())
+    }
+
     fn pull(&mut self, ask: &Ask) -> Result<Page>;
 
     /// Asks for an action; what the remote answered, as text. Twice under one key is once.
@@ -205,6 +216,11 @@ pub trait Remote: Send {
     fn digest(&mut self, table: &str, columns: &[String], after: Option<&[u8]>, rows_max: usize) -> Result<Digest>;
 
     fn row(&mut self, table: &str, key: &Key) -> Result<Remembered>;
+
+    /// What a person should know of this remote, and that stops nothing.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Opens the live channel, where there is one, and calls `hear` from another thread
     /// until the answer is dropped.

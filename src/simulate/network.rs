@@ -185,6 +185,7 @@ impl Remote for SimRemote {
             takes_columns: true,
             pulls: true,
             takes_actions: true,
+            takes_everything: false,
         }
     }
 

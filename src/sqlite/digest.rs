@@ -26,6 +26,16 @@ pub fn row<'a>(values: impl IntoIterator<Item = &'a Value>) -> u64 {
     hasher.digest()
 }
 
+/// A row's identity: its table, whatever the case of its name, and its encoded key. Two
+/// rows have the same one in 2^128.
+pub fn identity(table: &str, encoded: &[u8]) -> u128 {
+    let mut hasher = Xxh3::new();
+    hasher.update(table.to_ascii_lowercase().as_bytes());
+    hasher.update(&[0]);
+    hasher.update(encoded);
+    hasher.digest128()
+}
+
 fn tagged(tag: u8, bytes: &[u8]) -> u64 {
     let mut hasher = Xxh3::new();
     hasher.update(&[tag]);

@@ -84,7 +84,9 @@ impl Store {
                 false => writer.create(width)?,
                 true => writer.widen(width)?,
             }
-            writer.unregister_missing(&wanted, &mut attached)?;
+            let here = |found: &Found| if let Found::Syncs(table) = found { Some(table.name.clone()) } else { None };
+            let here: Vec<String> = found.iter().filter_map(here).collect();
+            writer.unregister_missing(&wanted, &here, &mut attached)?;
             for table in wanted {
                 writer.register(table, &mut attached)?;
             }
@@ -122,7 +124,7 @@ impl Store {
         let mut tables = BTreeMap::new();
         for (id, name, shape) in rows {
             let table = found.iter().find_map(|found| match found {
-                Found::Syncs(table) if table.name == name => Some(table.clone()),
+                Found::Syncs(table) if table.name == name && self.replica.syncs(&name) => Some(table.clone()),
                 _ => None,
             });
             if let Some(table) = table {
@@ -212,7 +214,10 @@ impl Writer<'_> {
         Ok(meta::set(self.db, "width", width as i64)?)
     }
 
-    fn unregister_missing(&self, wanted: &[&Table], attached: &mut Attached) -> Result<()> {
+    /// Takes leave of tables that are gone, with all that was known of them, and of those
+    /// that are left out: what these were when both sides were last equal stays known, so
+    /// that what happens here and there meanwhile is found when they are put back.
+    fn unregister_missing(&self, wanted: &[&Table], here: &[String], attached: &mut Attached) -> Result<()> {
         let rows = self
             .db
             .prepare("SELECT tab, name FROM _homing_table")?
@@ -222,9 +227,17 @@ impl Writer<'_> {
             if wanted.iter().any(|table| table.name == name) {
                 continue;
             }
+            let is_here = here.contains(&name);
+            if is_here && triggers(self.db, id)?.is_empty() {
+                continue;
+            }
             drop_triggers(self.db, id)?;
-            for table in ["table", "base", "aside", "parked", "log"] {
+            for table in ["aside", "parked", "log"] {
                 self.db.execute(&format!("DELETE FROM _homing_{table} WHERE tab = ?"), [id])?;
+            }
+            if !is_here {
+                self.db.execute("DELETE FROM _homing_table WHERE tab = ?", [id])?;
+                self.db.execute("DELETE FROM _homing_base WHERE tab = ?", [id])?;
             }
             attached.removed.push(name);
         }

@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::take::Manner;
-use super::{Judge, Now, Result, Store, Synced, meta, row};
+use super::{Judge, Now, Result, Store, Synced, base, meta, row};
 use crate::model::conflict::Conflict;
-use crate::model::{ConflictKind, Key, RemoteRow, Settler};
+use crate::model::{Change, ConflictKind, Fault, Key, Operation, RemoteRow, Revision, Seq, Settler};
 use crate::sqlite::capture::LogOp;
 use crate::sqlite::{digest, ident, value};
+
+/// Tells every row of a table.
+pub type EachRow<'a> = dyn FnMut(&str, &mut dyn FnMut(&Change)) -> std::result::Result<(), Fault> + 'a;
 
 impl Store {
     /// How many rows a table has, and the XOR of their hashes over all its columns.
@@ -21,6 +24,38 @@ impl Store {
             all ^= digest::row(&found);
         }
         Ok((count, all))
+    }
+
+    /// Lends a reader of all rows of any table, as they are at one moment: for a remote
+    /// that takes nothing less. A row's stamp is that of its last equality, or now.
+    pub fn every_row<T>(&self, now: Now, read: impl FnOnce(&mut EachRow) -> T) -> Result<T> {
+        let transaction = self.db.unchecked_transaction()?;
+        let out = read(&mut |table, put| self.each_row(table, now, put));
+        transaction.finish()?;
+        Ok(out)
+    }
+
+    fn each_row(&self, table: &str, now: Now, put: &mut dyn FnMut(&Change)) -> Result<()> {
+        let Some(synced) = self.find(table) else { return Ok(()) };
+        let sql = format!("SELECT {} FROM {}", crate::sqlite::idents(&synced.columns), ident(synced.name()));
+        let mut statement = self.db.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(found) = rows.next()? {
+            let values = value::read_row(found, 0, synced.columns.len())?;
+            let key = synced.key_of(&values);
+            let base = base::read(&self.db, self.era, synced, &key.encode())?;
+            put(&Change {
+                table: synced.name().to_owned(),
+                operation: Operation::Insert,
+                columns: synced.columns.to_vec(),
+                values,
+                base_revision: base.as_ref().map_or(Revision::NONE, |base| base.revision),
+                stamp: base.map_or(now.stamp(now.millis), |base| base.stamp),
+                key,
+                seq: Seq(0),
+            });
+        }
+        Ok(())
     }
 
     /// Every row's hash, by its encoded key.

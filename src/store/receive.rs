@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::{Judge, Result, Store, base};
 use crate::model::page::{Page, Span};
 use crate::model::{Key, RemoteRow, Revision, Value};
+use crate::sqlite::digest;
 
 /// A page on its way in.
 #[derive(Debug)]
@@ -77,6 +78,9 @@ impl Store {
                 let key: Vec<u8> = row.get(0)?;
                 let known = row.get::<_, Option<i64>>(1)?.map(|rev| base::current(self.era, rev));
                 if known == Some(Revision::NONE) || brought.contains(&key) {
+                    continue;
+                }
+                if !page.brought.is_empty() && page.brought.contains(&digest::identity(synced.name(), &key)) {
                     continue;
                 }
                 let after = known.map_or(0, |revision| revision.0 + 1);

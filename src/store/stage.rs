@@ -264,7 +264,9 @@ impl Store {
             (Difference::Changed(at), false) => (Operation::Update, at.clone()),
             (Difference::Same, _) => (Operation::Update, Vec::new()),
         };
-        if operation == Operation::Delete && base_revision == Revision::NONE {
+        // Of rows that never change, only new ones go.
+        let unsaid = synced.rule.append_only && operation != Operation::Insert;
+        if unsaid || operation == Operation::Delete && base_revision == Revision::NONE {
             // Gone here, and the remote of this epoch never had it.
             gathered.noise.extend(named.seqs);
             gathered.idle.push((named.tab, named.key));

@@ -12,7 +12,9 @@ use super::put::obstructed;
 use super::row::{self, Found};
 use super::{Judge, Now, Result, Synced, Writer};
 use crate::model::conflict::{Conflict, Meeting, Resolution, Verdict};
-use crate::model::{ConflictKind, Key, Operation, ReasonCode, RemoteRow, Revision, Row, Settler, Stamp, Strategy};
+use crate::model::{
+    ConflictKind, Key, Operation, ReasonCode, RemoteRow, Revision, Row, Settler, Stamp, Strategy, Value,
+};
 
 /// What became of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +85,9 @@ impl Writer<'_> {
         };
         let (fitted, spoken) = fit(synced, remote, local.as_ref());
         let sides = Sides { key, base, local, remote: fitted, spoken };
+        if self.is_passed_over(synced, remote, &sides, manner.now)? {
+            return Ok(Taken::Known);
+        }
         if sides.local == sides.remote && !self.counted_apart(synced, remote, &sides, manner) {
             self.agree(synced, remote, &sides)?;
             return Ok(Taken::Known);
@@ -115,6 +120,31 @@ impl Writer<'_> {
             }
             _ => self.meet(synced, remote, &sides, manner),
         }
+    }
+
+    /// Whether the table's rule leaves such news out: of rows that never change, whatever is
+    /// no new row; of rows too old to come, those that are not here.
+    fn is_passed_over(&self, synced: &Synced, remote: &RemoteRow, sides: &Sides, now: Now) -> Result<bool> {
+        let rule = &synced.rule;
+        if rule.append_only
+            && (remote.row.is_none() || sides.base.as_ref().is_some_and(|base| base.revision != Revision::NONE))
+        {
+            return Ok(true);
+        }
+        let Some(within) = rule.recent_within else { return Ok(false) };
+        let column = rule.recent_column.as_deref().unwrap_or("created_at");
+        let known = sides.base.is_some() || sides.local.is_some();
+        let at = synced.columns.iter().position(|name| name.eq_ignore_ascii_case(column));
+        let value = at.zip(sides.remote.as_ref()).map(|(at, row)| &row[at]);
+        let made = match value {
+            Some(Value::Integer(millis)) => Some(*millis),
+            Some(Value::Text(text)) => {
+                let mut moment = self.db.prepare_cached("SELECT (julianday(?) - 2440587.5) * 86400000.0")?;
+                moment.query_row([text], |row| row.get::<_, Option<f64>>(0))?.map(|millis| millis as i64)
+            }
+            _ => None,
+        };
+        Ok(!known && made.is_some_and(|made| now.millis.saturating_sub(made) > within))
     }
 
     /// Whether a remote without revisions says something new. What it said before is

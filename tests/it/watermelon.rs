@@ -4,7 +4,7 @@
 //! `HOMING_WATERMELON`; without it these tests say that they were skipped. The app is
 //! `tests/rigs/watermelon/app.js`.
 
-use std::io::{BufRead, BufReader, Lines, Write};
+use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -205,4 +205,75 @@ fn an_app_that_was_away_longer_than_deletions_are_kept_becomes_a_true_copy_with_
     device.sync();
     assert_eq!(device.sql(TASKS), "a||kept|while away||\nd||made while away|||");
     assert_eq!(app.tasks(), device.sql(TASKS));
+}
+
+/// A web app on another origin: its browser asks first.
+#[test]
+fn browsers_are_let_in_from_the_origins_that_the_settings_name_and_from_no_other() {
+    let hub = Hub::with("allow_origins = [\"https://app.example.org\"]");
+    let token = hub.token(&["--account", "ada"]);
+    let ask = |method: &str, origin: &str, headers: &str| {
+        let mut stream = std::net::TcpStream::connect(hub.address()).unwrap();
+        let request = format!(
+            "{method} /watermelon/sync HTTP/1.1\r\nhost: hub\r\norigin: {origin}\r\n{headers}connection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.to_ascii_lowercase()
+    };
+    let (app, other) = ("https://app.example.org", "https://evil.example.org");
+    let asked = "access-control-request-method: GET\r\naccess-control-request-headers: authorization\r\n";
+    let answer = ask("OPTIONS", app, asked);
+    assert!(answer.starts_with("http/1.1 204"), "{answer}");
+    for header in ["allow-origin: https://app.example.org", "allow-methods: get, post", "allow-headers: authorization"]
+    {
+        assert!(answer.contains(&format!("access-control-{header}")), "{header}: {answer}");
+    }
+    assert!(!ask("OPTIONS", other, asked).contains("access-control"), "others are not told");
+
+    let signed = format!("authorization: Bearer {token}\r\n");
+    let answer = ask("GET", app, &signed);
+    assert!(
+        answer.starts_with("http/1.1 200") && answer.contains("access-control-allow-origin: https://app"),
+        "{answer}"
+    );
+    assert!(!ask("GET", other, &signed).contains("access-control"));
+    // The app is to read why it was refused.
+    let answer = ask("GET", app, "");
+    assert!(answer.starts_with("http/1.1 401") && answer.contains("access-control-allow-origin"), "{answer}");
+}
+
+/// The agent's kind `watermelon` against the hub, in the form of WatermelonDB's own example:
+/// what is asked in the query, and the changes as the whole body.
+#[test]
+fn a_device_that_speaks_as_an_app_does_shares_the_rows_of_one_that_does_not() {
+    let hub = Hub::start();
+    let token = hub.token(&["--account", "ada"]);
+    let mut a = Device::new("a", &hub.url(), &token);
+    let mut b = Device::new("b", &format!("{}/watermelon", hub.url()), &token);
+    let names = "{ lastPulledAt = \"?last_pulled_at\", schemaVersion = \"?schema_version\", migration = \"?migration\", pushed = \".\" }";
+    for (key, value) in
+        [("KIND", "watermelon"), ("PULL_PATH", "sync"), ("PUSH_PATH", "sync"), ("PULL_METHOD", "GET"), ("NAMES", names)]
+    {
+        b.set(&format!("REPLICA__NOTES__REMOTE__{key}"), value);
+    }
+    for device in [&mut a, &mut b] {
+        device.sql("CREATE TABLE tasks(id TEXT PRIMARY KEY, title TEXT, effort REAL, is_done INTEGER)");
+        device.start();
+    }
+    a.sql("INSERT INTO tasks VALUES ('t1', 'one', 0.5, 0), ('t2', 'two', NULL, 1), ('t3', 'three', 3, 0)");
+    let settle = || [&a, &b, &a, &b].into_iter().for_each(Device::sync);
+    settle();
+    b.sql("UPDATE tasks SET title = 'one by b' WHERE id = 't1'; DELETE FROM tasks WHERE id = 't2'; INSERT INTO tasks VALUES ('t4', 'four', 4.25, 1)");
+    settle();
+    let rows = "SELECT group_concat(id || ' ' || title || ' ' || effort, ', ') FROM (SELECT * FROM tasks ORDER BY id)";
+    assert_eq!(a.sql(rows), "t1 one by b 0.5, t3 three 3.0, t4 four 4.25");
+    // Both at once: such a remote tells no times of rows, and its version counts as later.
+    a.sql("UPDATE tasks SET title = 'by a' WHERE id = 't3'");
+    a.sync();
+    b.sql("UPDATE tasks SET title = 'by b' WHERE id = 't3'");
+    settle();
+    assert_eq!((a.sql(rows), a.sql("SELECT title FROM tasks WHERE id = 't3'")), (b.sql(rows), "by a".to_owned()));
+    assert_eq!(b.json(&["conflicts", "list"])["conflicts"][0]["local"]["title"], "by b", "what lost is kept");
 }

@@ -91,6 +91,8 @@ struct Line {
 pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     let (config, mut replica) = replica(&args)?;
     replica.remote.url.clone_from(&args.url);
+    // What an agent passes over is what is looked for here.
+    replica.remote.backend.takes_others = true;
     if let Some(file) = &args.token_file {
         replica.remote.token = TokenSource::File(file.clone());
     }

@@ -1,10 +1,13 @@
 //! Answers: bytes, packed as the other side asked, or a refusal in words.
 
+use std::io::Read;
+
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::hub::error::HubError;
 use crate::protocol::body::Packing;
+use crate::protocol::scratch::Written;
 use crate::protocol::{HEADER, VERSION};
 
 /// Below this packing costs more than it saves.
@@ -34,6 +37,27 @@ pub(super) fn accepted(headers: &HeaderMap) -> Packing {
     Packing::accepted(header.unwrap_or_default())
 }
 
+/// A packed body that may lie in a file, read as it goes.
+pub(super) fn written(body: Written, packing: Packing) -> Response<Body> {
+    /// Bytes of the file that are in memory at once.
+    const PIECE_BYTES: usize = 64 << 10;
+    let body = match body {
+        Written::Memory(bytes) => Body::from(bytes),
+        Written::File(file) => Body::from_stream(futures_util::stream::try_unfold(file, |mut file| async move {
+            let mut piece = vec![0; PIECE_BYTES];
+            let count = file.read(&mut piece)?;
+            piece.truncate(count);
+            Ok::<_, std::io::Error>((count > 0).then_some((piece, file)))
+        })),
+    };
+    let mut response = with(StatusCode::OK, "application/json", body);
+    if packing != Packing::Plain {
+        let word = HeaderValue::from_static(packing.word());
+        response.headers_mut().insert(header::CONTENT_ENCODING, word);
+    }
+    response
+}
+
 pub(super) fn ok(packed: Packed) -> Response<Body> {
     let mut response = json(StatusCode::OK, packed.bytes);
     if packed.packing != Packing::Plain {
@@ -46,7 +70,7 @@ pub(super) fn ok(packed: Packed) -> Response<Body> {
 pub(super) fn refusal(error: &HubError) -> Response<Body> {
     let (status, refusal) = error.answer();
     match error {
-        HubError::Storage(_) | HubError::Damaged(_) | HubError::SetUp { .. } => {
+        HubError::Storage(_) | HubError::NoRoom(_) | HubError::Damaged(_) | HubError::SetUp { .. } => {
             tracing::error!(%error, "a request failed; nothing of it was kept");
         }
         other => tracing::debug!(error = %other, status, "refused"),

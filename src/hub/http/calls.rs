@@ -1,5 +1,6 @@
 //! The calls: who asks, what, of which scope.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +16,15 @@ use serde::de::DeserializeOwned;
 
 use super::answer::{self, Packed};
 use super::live;
+use super::origins;
 use super::server::Hub;
 use super::watermelon;
 use crate::hub::error::{HubError, Result};
 use crate::hub::scopes::{OpenScope, lock};
 use crate::hub::token::Claims;
 use crate::model::text;
-use crate::protocol::body::Packing;
+use crate::protocol::body::{Packer, Packing};
+use crate::protocol::scratch::Scratch;
 
 /// For one piece of a body to come, and for all of it.
 const PIECE_MAX: Duration = Duration::from_secs(30);
@@ -64,7 +67,12 @@ async fn watermelon(
     request: Request,
 ) -> Response<Body> {
     let Ok(Path(call)) = path else { return answer::refusal(&nowhere()) };
-    watermelon::answer(&hub, &call, request).await.unwrap_or_else(|error| answer::refusal(&error))
+    let origin = origins::allowed(&hub.settings, request.headers());
+    if let (Some(origin), &Method::OPTIONS) = (&origin, request.method()) {
+        return origins::preflight(origin.clone());
+    }
+    let answer = watermelon::answer(&hub, &call, request).await;
+    origins::opened(answer.unwrap_or_else(|error| answer::refusal(&error)), origin)
 }
 
 /// Who asks, if the token is good and has not asked too often.
@@ -123,6 +131,23 @@ pub(super) async fn work(
     let accepted = answer::accepted(headers);
     let done = blocking(hub, scope, move |hub, scope, now| Ok(Packed::new(job(hub, scope, now)?, accepted))).await?;
     Ok(answer::ok(done))
+}
+
+/// `work` for answers that may be too large for memory.
+pub(super) async fn write(
+    hub: &Arc<Hub>,
+    scope: Arc<OpenScope>,
+    headers: &HeaderMap,
+    job: impl FnOnce(&Hub, &OpenScope, i64, &mut dyn Write) -> Result<()> + Send + 'static,
+) -> Result<Response<Body>> {
+    let accepted = answer::accepted(headers);
+    let done = blocking(hub, scope, move |hub, scope, now| {
+        let no_room = |error: std::io::Error| HubError::NoRoom(error.to_string());
+        let mut packer = Packer::new(accepted, Scratch::default()).map_err(no_room)?;
+        job(hub, scope, now, &mut packer)?;
+        packer.finish().and_then(Scratch::finish).map_err(no_room)
+    });
+    Ok(answer::written(done.await?, accepted))
 }
 
 pub(super) async fn blocking<T: Send + 'static>(

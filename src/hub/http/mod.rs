@@ -8,6 +8,7 @@
 mod answer;
 mod calls;
 mod live;
+mod origins;
 mod rate;
 pub mod server;
 mod tls;

@@ -22,8 +22,8 @@ pub(super) async fn answer(hub: &Arc<Hub>, call: &str, request: Request) -> Resu
     let who = claims.who();
     if (&parts.method, call) == (&Method::GET, "sync") {
         let asked = Asked::from_query(&query)?;
-        return calls::work(hub, scope, &parts.headers, move |hub, scope, now| {
-            hub.scopes.with(scope, now, |store| store.watermelon_pull(&who, &asked, now))
+        return calls::write(hub, scope, &parts.headers, move |hub, scope, now, out| {
+            hub.scopes.with(scope, now, |store| store.watermelon_pull(&who, &asked, now, out))
         })
         .await;
     }
@@ -33,10 +33,16 @@ pub(super) async fn answer(hub: &Arc<Hub>, call: &str, request: Request) -> Resu
     let call = call.to_owned();
     let packing = calls::packing(&parts.headers)?;
     let packed = calls::read_body(&parts.headers, body, hub.settings.body_bytes_max).await?;
+    if call == "pull" {
+        return calls::write(hub, scope, &parts.headers, move |hub, scope, now, out| {
+            let asked = Asked::parse(&calls::unpack(packing, packed, hub.settings.body_bytes_max)?)?;
+            hub.scopes.with(scope, now, |store| store.watermelon_pull(&who, &asked, now, out))
+        })
+        .await;
+    }
     calls::work(hub, scope, &parts.headers, move |hub, scope, now| {
         let body = &calls::unpack(packing, packed, hub.settings.body_bytes_max)?;
         hub.scopes.with(scope, now, |store| match call.as_str() {
-            "pull" => store.watermelon_pull(&who, &Asked::parse(body)?, now),
             "push" => store.watermelon_push(&who, &Sent::parse(body)?, now),
             _ => store.watermelon_push(&who, &Sent::from_query(&query, body)?, now),
         })

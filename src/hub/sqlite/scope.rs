@@ -1,6 +1,7 @@
 //! `Scope`: one open file, and the store's calls on it.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -136,8 +137,8 @@ impl Store for Scope {
         pull::pull(self, who, request, now)
     }
 
-    fn watermelon_pull(&mut self, who: &Who, asked: &Asked, now: i64) -> Result<Vec<u8>> {
-        watermelon::pull(self, who, asked, now)
+    fn watermelon_pull(&mut self, who: &Who, asked: &Asked, now: i64, out: &mut dyn Write) -> Result<()> {
+        watermelon::pull(self, who, asked, now, out)
     }
 
     fn watermelon_push(&mut self, who: &Who, sent: &Sent, now: i64) -> Result<Vec<u8>> {

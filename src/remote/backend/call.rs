@@ -4,15 +4,18 @@
 //! between, is a fault of the network and changes nothing. What a status means is decided
 //! in one table. A refused token is renewed once.
 
+use std::io::Read;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use reqwest::{Body, RequestBuilder, Response, StatusCode};
 use serde_json::Value as Json;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::Question;
+use super::whole::Whole;
 use crate::model::{Fault, FaultKind, ReasonCode};
 use crate::protocol::body::Packing;
 use crate::remote::http::{Connection, Limit, Token, fault, named_time};
@@ -32,21 +35,50 @@ pub enum Purpose {
 }
 
 impl Connection {
-    /// Sends a question and returns the JSON of its answer; null for an empty one.
-    pub(super) async fn call(&self, question: &Question, purpose: Purpose, answer_bytes_max: usize) -> Result<Json> {
+    /// Sends a question and returns the JSON of its answer; null for an empty one. `whole`:
+    /// its body, where that lies in a file.
+    pub(super) async fn call(
+        &self,
+        question: &Question,
+        whole: Option<&Whole>,
+        purpose: Purpose,
+        answer_bytes_max: usize,
+    ) -> Result<Json> {
         tokio::select! {
             biased;
             () = self.stopped() => Err(fault::interrupted().into()),
-            answer = self.talk(question, purpose, answer_bytes_max) => answer,
+            answer = self.talk(question, whole, purpose, answer_bytes_max) => answer,
         }
     }
 
-    async fn talk(&self, question: &Question, purpose: Purpose, answer_bytes_max: usize) -> Result<Json> {
-        let response = self.signed_question(question, "application/json").await?;
-        let status = response.status();
-        if !status.is_success() {
-            return Err(self.refused_question(response, purpose).await);
+    /// Sends a question and returns its good answer, to be read as it comes.
+    pub(super) fn open(&self, runtime: &Handle, question: &Question, purpose: Purpose) -> Result<Response> {
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.stopped() => Err(fault::interrupted().into()),
+                answer = self.good(question, None, purpose) => answer,
+            }
+        })
+    }
+
+    async fn good(&self, question: &Question, whole: Option<&Whole>, purpose: Purpose) -> Result<Response> {
+        let response = self.signed_question(question, whole, "application/json").await?;
+        match response.status().is_success() {
+            true => Ok(response),
+            false => Err(self.refused_question(response, purpose).await),
         }
+    }
+
+    async fn talk(
+        &self,
+        question: &Question,
+        whole: Option<&Whole>,
+        purpose: Purpose,
+        answer_bytes_max: usize,
+    ) -> Result<Json> {
+        let response = self.good(question, whole, purpose).await?;
+        let status = response.status();
         let body = self.body(response, Limit(answer_bytes_max)).await?;
         if body.is_empty() && purpose == Purpose::Push {
             return Ok(Json::Null);
@@ -59,14 +91,19 @@ impl Connection {
 
     /// Sends a question with the token, and once more with another where the first was
     /// refused and another is to be had. The answer's head may still be a refusal.
-    pub(super) async fn signed_question(&self, question: &Question, accept: &str) -> Result<Response> {
+    pub(super) async fn signed_question(
+        &self,
+        question: &Question,
+        whole: Option<&Whole>,
+        accept: &str,
+    ) -> Result<Response> {
         let token = self.tokens.current().await?;
-        let response = self.send_question(question, accept, token.as_ref()).await?;
+        let response = self.send_question(question, whole, accept, token.as_ref()).await?;
         if response.status() == StatusCode::UNAUTHORIZED
             && let Some(refused) = &token
             && let Some(renewed) = self.tokens.renewed(refused).await?
         {
-            return self.send_question(question, accept, Some(&renewed)).await;
+            return self.send_question(question, whole, accept, Some(&renewed)).await;
         }
         Ok(response)
     }
@@ -81,7 +118,13 @@ impl Connection {
         refused(self.host(), status, said.as_ref(), purpose, retry_after)
     }
 
-    async fn send_question(&self, question: &Question, accept: &str, token: Option<&Token>) -> Result<Response> {
+    async fn send_question(
+        &self,
+        question: &Question,
+        whole: Option<&Whole>,
+        accept: &str,
+        token: Option<&Token>,
+    ) -> Result<Response> {
         let mut url = self.place(question.path.trim_start_matches('/'));
         if !question.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&question.query);
@@ -104,7 +147,10 @@ impl Connection {
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, token.bearer());
         }
-        let (request, body_bytes) = with_body(request, question);
+        let (request, body_bytes) = match whole {
+            Some(whole) => with_file(request, whole)?,
+            None => with_body(request, question),
+        };
         self.count(body_bytes, 0);
         let patience = self.timeout() + Duration::from_secs(body_bytes as u64 / UP_BYTES_PER_SECOND_MIN);
         match timeout(patience, request.send()).await {
@@ -112,6 +158,22 @@ impl Connection {
             Ok(answer) => answer.map_err(|error| fault::unreachable(self.host(), &error).into()),
         }
     }
+}
+
+/// Bytes of a file that are in memory at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// A body as it lies in a file, read as it goes.
+fn with_file(request: RequestBuilder, whole: &Whole) -> Result<(RequestBuilder, usize)> {
+    let file = whole.reader().map_err(|error| super::no_room(&error))?;
+    let pieces = futures_util::stream::try_unfold(file, |mut file| async move {
+        let mut piece = vec![0; PIECE_BYTES];
+        let count = file.read(&mut piece)?;
+        piece.truncate(count);
+        Ok::<_, std::io::Error>((count > 0).then(|| (Bytes::from(piece), file)))
+    });
+    let request = request.header(CONTENT_TYPE, "application/json").header(CONTENT_LENGTH, whole.bytes);
+    Ok((request.body(Body::wrap_stream(pieces)), whole.bytes as usize))
 }
 
 fn with_body(request: RequestBuilder, question: &Question) -> (RequestBuilder, usize) {

@@ -32,7 +32,7 @@ impl Connection {
     }
 
     async fn ask_for(&self, question: &Question) -> Result<String> {
-        let response = self.signed_question(question, "application/json").await?;
+        let response = self.signed_question(question, None, "application/json").await?;
         let (status, retry_after) = (response.status(), named_time(response.headers()));
         let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let html = kind.starts_with("text/html");

@@ -17,7 +17,7 @@ pub struct BackendDoor(pub Question);
 
 impl Door for BackendDoor {
     async fn knock(&self, connection: &Connection) -> Result<Response> {
-        connection.signed_question(&self.0, "text/event-stream").await
+        connection.signed_question(&self.0, None, "text/event-stream").await
     }
 
     async fn refusal(&self, connection: &Connection, response: Response) -> RemoteError {

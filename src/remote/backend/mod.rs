@@ -3,15 +3,17 @@
 //! A kind turns what is to be asked or told into a question, and an answer into rows and
 //! outcomes: pure functions over JSON. All else is here, once: shapes of tables, places,
 //! requests, and what a refusal means. Nothing of an answer is taken before all of it was
-//! understood; what cannot be understood names its place in the answer and the line of
+//! understood, nor is it held in memory; what cannot be understood names its place in the answer and the line of
 //! the config. Rows of tables that were not asked for are never handed on.
 //!
 //! Keeps no fact that must survive: a place is the agent's cursor, a batch its bytes.
 
 mod call;
 mod errand;
+mod fetch;
 mod flaw;
 mod form;
+mod hear;
 mod live;
 mod names;
 mod operations;
@@ -19,10 +21,13 @@ mod ordered;
 mod place;
 mod records;
 mod shape;
+mod sieve;
+mod staged;
 mod time;
 mod watermelon;
+mod whole;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -33,25 +38,25 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use self::call::Purpose;
+use self::fetch::Handing;
 use self::flaw::Flaw;
+use self::hear::Listed;
 use self::names::{Names, Said, Usual};
 use self::place::{Asking, Place};
 use self::shape::{Headers, Record, Shape};
+use self::sieve::Step;
+use self::whole::{Unpacked, Whole};
 use super::http::{self, Connection, fault};
 use super::mqtt::{self, Broker};
 use super::{
     Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Remembered, Remote, RemoteError, Result,
+    Rows,
 };
-use crate::model::page::Span;
 use crate::model::settings::{Backend, Replica};
-use crate::model::{Action, Fault, FaultKind, Key, Operation, Outcome, Page, ReasonCode, RemoteRow, Revision};
+use crate::model::{Action, Fault, FaultKind, Key, Operation, Outcome, Page, ReasonCode, Revision, Table};
 
-/// The largest answer that is read, after decompression.
+/// The largest answer to a push that is read, after decompression.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// Pages of one pull at most: a backend that never comes to an end is not followed.
-const PAGES_MAX: u32 = 100_000;
-/// Pages of one comparison, which is taken at once.
-const COMPARED_PAGES_MAX: u32 = 10_000;
 
 /// What a protocol is, beside what all have in common.
 trait Kind: Send {
@@ -62,7 +67,12 @@ trait Kind: Send {
 
     fn ask(&self, speech: &Speech, asking: &Asking) -> Question;
 
-    fn read(&self, speech: &Speech, answer: &Json, headers: &mut Headers) -> std::result::Result<Heard, Flaw>;
+    /// What the list at a path of an answer to a pull is; `within`: what its object has
+    /// said so far.
+    fn list(&self, speech: &Speech, path: &[Step], within: Option<&Record>) -> Listed;
+
+    /// What an answer says beside its records: they left it as they came.
+    fn frame(&self, speech: &Speech, answer: &Json) -> std::result::Result<Frame, Flaw>;
 
     /// `place`: up to where this replica has pulled.
     fn tell(&self, speech: &Speech, batch: &Batch, place: Option<&Place>) -> Question;
@@ -92,15 +102,20 @@ fn post() -> &'static str {
     "POST"
 }
 
-/// What a pull brought.
-struct Heard {
-    rows: Vec<RemoteRow>,
+/// Table (its place among the shapes), place in the answer, records.
+type Rest = (usize, String, Vec<Json>);
+
+/// What a pull brought beside rows.
+#[derive(Debug, Default)]
+struct Frame {
     /// The time that the backend told.
     told: Option<Json>,
     /// The page to go on with, where there is more.
     page: Option<Json>,
-    /// Tables that nobody asked for.
-    strays: Vec<String>,
+    /// The answer is everything there is, whatever was asked for.
+    replaces: bool,
+    /// Records that came before it was said whose they are.
+    rest: Vec<Rest>,
 }
 
 /// What is known of a batch when its answer comes.
@@ -125,6 +140,9 @@ struct Parcel {
     question: Question,
     bases: Vec<i64>,
     ids: Vec<String>,
+    /// When it was made, by the backend's clock.
+    #[serde(default)]
+    at: i64,
 }
 
 /// What every question and answer is spoken in.
@@ -143,6 +161,22 @@ struct Speech {
 impl Speech {
     fn shape(&self, table: &str) -> Option<&Shape> {
         self.shapes.iter().find(|shape| shape.table.eq_ignore_ascii_case(table))
+    }
+
+    /// The place among the shapes of the table that a collection stands for.
+    fn place(&self, collection: &str) -> Option<usize> {
+        self.shapes.iter().position(|shape| shape.collection == collection)
+    }
+
+    /// Whether a record says that it is somebody else's, where the config says whose
+    /// records are to be.
+    fn is_others(&self, record: &Json) -> bool {
+        !self.backend.takes_others
+            && self.backend.claims.iter().any(|(field, claim)| {
+                let theirs = record.get(field).filter(|theirs| !theirs.is_null());
+                let ours = self.claims.as_ref().and_then(|claims| claims.get(claim));
+                matches!((theirs, ours), (Some(theirs), Some(ours)) if plain_text(theirs) != plain_text(ours))
+            })
     }
 
     fn priority(&self, table: &str, operation: Operation) -> u8 {
@@ -203,8 +237,17 @@ pub struct BackendRemote {
     headers: Headers,
     /// What to add to this device's clock to read the backend's, milliseconds.
     offset: i64,
-    /// Tables that came without being asked for, and were told of.
-    strays: BTreeSet<String>,
+    /// What a person should know of this backend, and that stops nothing.
+    notes: BTreeMap<&'static str, String>,
+    /// Of the shapes: parents lower.
+    ranks: Vec<usize>,
+    handing: Option<Handing>,
+    /// The whole set, ready to be sent.
+    packed: Option<Whole>,
+    /// Answers that were handed on in parts so far.
+    handings: u64,
+    /// The pages that this pull has asked for, by hash.
+    visited: HashSet<u64>,
 }
 
 impl BackendRemote {
@@ -254,50 +297,26 @@ impl BackendRemote {
             },
             headers: Headers::default(),
             offset: 0,
-            strays: BTreeSet::new(),
+            notes: whole_note(replica),
+            ranks: Vec::new(),
+            handing: None,
+            packed: None,
+            handings: 0,
+            visited: HashSet::new(),
         })
     }
 
-    fn call(&self, question: &Question, purpose: Purpose) -> Result<Json> {
-        self.runtime.block_on(self.connection.call(question, purpose, ANSWER_BYTES_MAX))
+    /// A batch whose key the backend no longer knows would be a new one there: what became
+    /// of it is read first.
+    fn is_forgotten(&self, parcel: &Parcel) -> bool {
+        let kept = self.speech.backend.keys_kept;
+        self.pulls() && kept.is_some_and(|kept| self.speech.now - parcel.at > kept)
     }
 
-    /// The next page, and the place after it.
-    fn next(&mut self, place: &Place, asking: &Asking) -> Result<(Heard, Place)> {
-        let question = self.kind.ask(&self.speech, asking);
-        let answer = self.call(&question, Purpose::Pull)?;
-        let heard = self.kind.read(&self.speech, &answer, &mut self.headers);
-        let heard = heard.map_err(|flaw| self.unreadable(&flaw))?;
-        if heard.page.is_some() && heard.page == asking.page {
-            return Err(self.rubbish("it says that there is more and leads to the same page again"));
-        }
-        if place.pages >= PAGES_MAX {
-            return Err(self.rubbish("its pages do not come to an end"));
-        }
-        if let Some(told) = heard.told.as_ref().and_then(shape::millis_in) {
-            self.offset = told - clock();
-            self.speech.now = told;
-        }
-        for stray in &heard.strays {
-            if self.strays.insert(stray.clone()) {
-                tracing::warn!(replica = %self.replica.name, collection = %stray, "the backend sends a collection that no table here stands for; it is ignored");
-            }
-        }
-        let after = place.after(asking, heard.told.as_ref(), heard.page.clone(), self.speech.now);
-        Ok((heard, after))
-    }
-
-    fn page(&self, rows: Vec<RemoteRow>, place: &Place, compared: bool) -> Page {
-        let whole = |shape: &Shape| Span { table: shape.table.clone(), from: None, to: None };
-        Page {
-            rows,
-            epoch: self.epoch(),
-            cursor: place.cursor(),
-            head: Revision(1),
-            more: place.page.is_some(),
-            covers: if compared { self.speech.shapes.iter().map(whole).collect() } else { Vec::new() },
-            rows_left: None,
-        }
+    /// One that takes everything at once may have nothing to pull from.
+    fn pulls(&self) -> bool {
+        let backend = &self.speech.backend;
+        self.kind.abilities().pulls && (!backend.whole_set || backend.pull_path.is_some())
     }
 
     /// One backend for ever: it has no log that could begin anew.
@@ -334,14 +353,22 @@ impl BackendRemote {
 
 impl Remote for BackendRemote {
     fn abilities(&self) -> Abilities {
-        let live = self.speech.backend.live_path.is_some() || self.broker.is_some();
-        Abilities { live, takes_actions: self.errands.is_some(), ..self.kind.abilities() }
+        let backend = &self.speech.backend;
+        Abilities {
+            live: backend.live_path.is_some() || self.broker.is_some(),
+            pulls: self.pulls(),
+            takes_actions: self.errands.is_some(),
+            takes_everything: backend.whole_set,
+            ..self.kind.abilities()
+        }
     }
 
     /// Sends nothing: a backend has no word for it.
     fn greet(&mut self, greeting: &Greeting) -> Result<Greeted> {
         let shape = |table| Shape::new(table, &self.replica.rule(&table.name).wire);
-        self.speech.shapes = greeting.tables.iter().map(shape).collect();
+        let shapes: Vec<Shape> = greeting.tables.iter().map(shape).collect();
+        self.ranks = ranks(&greeting.tables, &self.replica);
+        self.speech.shapes = shapes;
         let rule = |name: &str| {
             let rule = self.replica.rule(name);
             [Operation::Insert, Operation::Update, Operation::Delete].map(|operation| rule.priority_of(operation).0)
@@ -384,19 +411,31 @@ impl Remote for BackendRemote {
 
     fn encode(&self, batch: &Batch, _: &dyn Fn(&str) -> Vec<String>) -> Vec<u8> {
         let place = batch.cursor.as_ref().and_then(Place::of);
-        let mut question = self.kind.tell(&self.speech, batch, place.as_ref());
+        let mut question = match self.speech.backend.whole_set {
+            true => self.speech.push_question("sync", Said::new()),
+            false => self.kind.tell(&self.speech, batch, place.as_ref()),
+        };
         if let Some(header) = &self.speech.backend.idempotency_header {
             question.headers.push((header.clone(), batch_key(batch)));
         }
         let bases = batch.changes.iter().map(|change| change.base_revision.0).collect();
         let ids = (0..batch.changes.len()).map(|at| operation_key(batch, at)).collect();
-        serde_json::to_vec(&Parcel { question, bases, ids }).expect("BUG: a parcel is always JSON")
+        serde_json::to_vec(&Parcel { question, bases, ids, at: self.speech.now }).expect("BUG: a parcel is always JSON")
     }
 
     fn push(&mut self, body: &[u8], changes: &[(String, Key)]) -> Result<Answer> {
         // A batch of another kind, from before the config changed, is planned anew.
         let Ok(parcel) = serde_json::from_slice::<Parcel>(body) else { return Err(RemoteError::Behind) };
-        let answer = self.call(&parcel.question, Purpose::Push)?;
+        if self.is_forgotten(&parcel) {
+            return Err(RemoteError::Behind);
+        }
+        let whole = self.packed.take();
+        let answer = self.runtime.block_on(self.connection.call(
+            &parcel.question,
+            whole.as_ref(),
+            Purpose::Push,
+            ANSWER_BYTES_MAX,
+        ))?;
         if self.kind.refuses(&self.speech, &answer) {
             let said = fault::told(reqwest::StatusCode::OK, Some(&answer));
             return Err(RemoteError::Refused(format!("{} refused it: {said}", self.connection.host())));
@@ -410,37 +449,17 @@ impl Remote for BackendRemote {
         Ok(Answer { outcomes, head: Revision(1), time: clock() + self.offset })
     }
 
-    fn pull(&mut self, ask: &Ask) -> Result<Page> {
-        let mut place = ask.cursor.as_ref().and_then(Place::of).unwrap_or_default();
-        if !self.kind.abilities().pulls {
-            return Ok(self.page(Vec::new(), &place, false));
-        }
-        let begun = ask.cursor.as_ref().map(|_| &place);
-        let mut asking = place::plan(begun, ask.compares, &self.speech.backend, self.speech.now);
-        let answered = self.next(&place, &asking);
-        let (heard, after) = match answered {
-            // It no longer knows what went: whatever it has is compared.
-            Err(RemoteError::CursorOver) if asking.since.is_some() => {
-                (place, asking) = (Place::default(), Asking { since: None, page: None, compares: true });
-                self.next(&place, &asking)?
-            }
-            Err(RemoteError::CursorOver) => return Err(self.rubbish("it says that the beginning is over")),
-            answered => answered?,
+    fn pack(&mut self, rows: &mut Rows) -> Result<()> {
+        self.packed = match whole::pack(&self.speech, rows) {
+            Ok(whole) => Some(whole),
+            Err(Unpacked::Rows(fault)) => return Err(fault.into()),
+            Err(Unpacked::Disk(error)) => return Err(no_room(&error).into()),
         };
-        let mut rows = heard.rows;
-        place = after;
-        if !asking.compares {
-            return Ok(self.page(rows, &place, false));
-        }
-        while let Some(page) = place.page.clone() {
-            if place.pages > COMPARED_PAGES_MAX {
-                return Err(self.rubbish("its pages do not come to an end"));
-            }
-            let (heard, after) = self.next(&place, &Asking { page: Some(page), ..asking.clone() })?;
-            rows.extend(heard.rows);
-            place = after;
-        }
-        Ok(self.page(rows, &place, true))
+        Ok(())
+    }
+
+    fn pull(&mut self, ask: &Ask) -> Result<Page> {
+        self.fetch(ask)
     }
 
     fn act(&mut self, action: &Action) -> Result<String> {
@@ -455,6 +474,10 @@ impl Remote for BackendRemote {
 
     fn row(&mut self, _: &str, _: &Key) -> Result<Remembered> {
         Err(self.unable("be asked for one row"))
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.values().cloned().collect()
     }
 
     fn listen(&self, hear: Box<dyn Fn(Hint) + Send + Sync>) -> Option<Listening> {
@@ -505,6 +528,50 @@ fn check_headers(backend: &Backend) -> std::result::Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// Parents lower than their children, by their keys and by the config; those in a circle
+/// as they come.
+fn ranks(tables: &[Table], replica: &Replica) -> Vec<usize> {
+    let place = |name: &String| tables.iter().position(|table| table.name.eq_ignore_ascii_case(name));
+    let before = |table: &Table| -> Vec<usize> {
+        let parents = table.foreign_keys.iter().map(|foreign| &foreign.parent);
+        parents.chain(&replica.rule(&table.name).after).filter_map(place).collect()
+    };
+    let before: Vec<Vec<usize>> = tables.iter().map(before).collect();
+    let mut ranks = vec![0; tables.len()];
+    // A chain has no more links than there are tables.
+    for _ in 0..tables.len() {
+        for at in 0..tables.len() {
+            let above = before[at].iter().filter(|parent| **parent != at).map(|parent| ranks[*parent] + 1).max();
+            ranks[at] = above.unwrap_or(0).min(tables.len());
+        }
+    }
+    ranks
+}
+
+/// What such a backend cannot promise.
+fn whole_note(replica: &Replica) -> BTreeMap<&'static str, String> {
+    let backend = &replica.remote.backend;
+    let comes = match backend.pull_path {
+        Some(_) => "",
+        None => ", and nothing of what others wrote comes here",
+    };
+    let note = format!(
+        "this backend takes the whole set at once: the last device to send overwrites what the others sent, unseen{comes}"
+    );
+    backend.whole_set.then_some(("whole", note)).into_iter().collect()
+}
+
+/// A scalar as text: an owner may be 7 there and "7" in the token.
+fn plain_text(json: &Json) -> String {
+    json.as_str().map_or_else(|| json.to_string(), str::to_owned)
+}
+
+fn no_room(error: &std::io::Error) -> Fault {
+    let text = format!("the answer could not be kept while it was read: {error}; nothing of it was taken");
+    let next = "make room where temporary files lie, or name another folder in TMPDIR";
+    Fault::new(FaultKind::DiskFull, ReasonCode::DiskFull, text, next)
 }
 
 fn wrong(text: &str, next: &str) -> Fault {

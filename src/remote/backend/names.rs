@@ -2,7 +2,8 @@
 //!
 //! Each kind lists its fields with the names they usually have; `names` in the config
 //! replaces them. A name may lead into an object (`data.changes`); one that begins with
-//! `?` travels in the query; `.` is the whole body. A name for a field that the kind
+//! `?` travels in the query; `.` is the whole body; one that is usually empty is not said
+//! unless the config names it. A name for a field that the kind
 //! does not have is refused before anything is sent.
 
 use std::collections::BTreeMap;
@@ -57,6 +58,10 @@ impl Said {
 
     pub fn say(&mut self, names: &Names, field: &str, value: impl Into<Ordered>) {
         let (name, value) = (names.of(field), value.into());
+        if name.is_empty() {
+            // A field that only some backends have.
+            return;
+        }
         if let Some(parameter) = name.strip_prefix('?') {
             self.query.push((parameter.to_owned(), in_query(&value)));
         } else if name == "." {

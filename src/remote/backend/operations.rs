@@ -12,8 +12,9 @@ use super::flaw::Flaw;
 use super::names::{Said, Usual};
 use super::ordered::Ordered;
 use super::place::{Asking, Place};
-use super::shape::{Headers, Shape};
-use super::{Heard, Kind, Question, Speech, Told, operation_key};
+use super::shape::{Headers, Record, Shape};
+use super::sieve::Step;
+use super::{Frame, Kind, Listed, Question, Speech, Told, operation_key};
 use crate::model::{ConflictKind, Operation, Outcome, RefusalCode, RemoteRow, Revision, Stamp, text};
 use crate::remote::{Abilities, Batch};
 
@@ -30,6 +31,7 @@ impl Kind for Operations {
             takes_columns: true,
             pulls: false,
             takes_actions: false,
+            takes_everything: false,
         }
     }
 
@@ -59,7 +61,11 @@ impl Kind for Operations {
         unreachable!("BUG: this kind has nothing to ask for")
     }
 
-    fn read(&self, _: &Speech, _: &Json, _: &mut Headers) -> Result<Heard, Flaw> {
+    fn list(&self, _: &Speech, _: &[Step], _: Option<&Record>) -> Listed {
+        unreachable!("BUG: this kind has nothing to ask for")
+    }
+
+    fn frame(&self, _: &Speech, _: &Json) -> Result<Frame, Flaw> {
         unreachable!("BUG: this kind has nothing to ask for")
     }
 
@@ -172,4 +178,43 @@ fn conflict(row: RemoteRow) -> Outcome {
 
 fn record(shape: &Shape, theirs: &Json, stamp: Stamp) -> Result<RemoteRow, Flaw> {
     shape.row(theirs, stamp, &mut Headers::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::Key;
+
+    fn outcomes(results: Json) -> Vec<Option<Revision>> {
+        let speech = Speech {
+            names: super::super::names::Names::new(Operations.usual(), &Default::default()).unwrap(),
+            backend: Default::default(),
+            device: "desk".into(),
+            priorities: Default::default(),
+            shapes: Vec::new(),
+            claims: None,
+            now: 0,
+        };
+        let changes = vec![("notes".to_owned(), Key(Vec::new())); 2];
+        let ids = ["first".to_owned(), "second".to_owned()];
+        let told = Told { changes: &changes, bases: &[4, 4], ids: &ids };
+        let found = Operations.outcomes(&speech, &told, &json!({"results": results}));
+        let version = |outcome| if let Outcome::Applied(revision) = outcome { Some(revision) } else { None };
+        found.map_or(Vec::new(), |found| found.into_iter().map(version).collect())
+    }
+
+    #[test]
+    fn results_are_matched_by_id_and_else_by_position() {
+        let ok = |version: i64| json!({"status": "success", "version": version});
+        let named = |id: &str, version: i64| json!({"operation_id": id, "status": "success", "version": version});
+        let both = [Some(Revision(5)), Some(Revision(6))];
+        assert_eq!(outcomes(json!([ok(5), ok(6)])), both);
+        assert_eq!(outcomes(json!([named("second", 6), named("first", 5)])), both);
+        assert_eq!(outcomes(json!([named("stranger", 9), named("second", 6), named("first", 5)])), both);
+        let bad = json!({"status": "error", "error": {"message": "no"}});
+        assert_eq!(outcomes(json!([bad, ok(6)])), [None, Some(Revision(6))]);
+        assert!(outcomes(json!([ok(5)])).is_empty(), "one result is missing: nothing is known");
+    }
 }

@@ -29,6 +29,10 @@ pub struct Place {
     /// When everything was last compared, milliseconds since 1970.
     #[serde(default)]
     pub compared: Millis,
+    /// Of the answer that follows, this part was taken: another one would be asked for
+    /// from where this place is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
 }
 
 /// What a pull asks for.
@@ -61,6 +65,7 @@ impl Place {
                 earliest,
                 pages: self.pages.saturating_add(1),
                 compared,
+                part: None,
             },
             None => Place { since: earliest.or_else(|| self.since.clone()), compared, ..Place::default() },
         }
@@ -75,6 +80,11 @@ pub fn plan(place: Option<&Place>, compares: bool, backend: &Backend, now: Milli
         return Asking { since: overlapped(place.since.as_ref(), backend.overlap), page: place.page.clone(), compares };
     }
     let since = place.since.as_ref();
+    if since.is_none() {
+        // Everything was asked for and only a part of it was taken: what has gone since
+        // nobody will say.
+        return Asking { since: None, page: None, compares: true };
+    }
     let age = since.and_then(millis_in).map(|at| now - at);
     let forgotten = backend.tombstones_kept.is_some_and(|kept| age.is_some_and(|age| age > kept));
     let due = backend.compare_every.is_some_and(|every| now - place.compared > every);
@@ -145,6 +155,8 @@ mod tests {
         let every = |days| Backend { compare_every: Some(days * DAY), ..Backend::default() };
         assert_eq!((asked(59, &every(9)), asked(59, &every(11))), (true, false));
         assert_eq!(plan(None, true, &kept, 0), Asking { since: None, page: None, compares: true });
+        let broken = Place { part: Some("1/1".into()), ..Place::default() };
+        assert!(since(&broken, &Backend::default()).compares, "a first pull of which a part was taken");
     }
 
     #[test]

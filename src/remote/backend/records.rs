@@ -6,8 +6,6 @@
 //! backend finds what is newer there. What it found is settled by a pull before anything
 //! is sent again.
 
-use std::collections::HashSet;
-
 use serde_json::Value as Json;
 
 use super::flaw::Flaw;
@@ -15,8 +13,9 @@ use super::names::{Said, Usual};
 use super::ordered::Ordered;
 use super::place::{Asking, Place};
 use super::shape::{Headers, Record, Shape, millis_in};
-use super::{Heard, Kind, Question, Speech, Told};
-use crate::model::{ConflictKind, Key, Operation, Outcome, RefusalCode, RemoteRow, Stamp};
+use super::sieve::{self, Step};
+use super::{Frame, Kind, Listed, Question, Rest, Speech, Told};
+use crate::model::{ConflictKind, Key, Operation, Outcome, RefusalCode, Stamp};
 use crate::remote::{Abilities, Batch};
 
 /// Which of the two.
@@ -37,6 +36,7 @@ impl Kind for Records {
             takes_columns: false,
             pulls: true,
             takes_actions: false,
+            takes_everything: false,
         }
     }
 
@@ -46,6 +46,10 @@ impl Kind for Records {
                 ("device", "device_id"),
                 ("since", "last_sync_timestamp"),
                 ("tables", "tables"),
+                ("cursor", "cursor"),
+                ("limit", ""),
+                ("hasMore", "hasMore"),
+                ("nextCursor", "nextCursor"),
                 ("pushedAt", "timestamp"),
                 ("changes", "changes"),
                 ("timestamp", "timestamp"),
@@ -56,6 +60,10 @@ impl Kind for Records {
             ],
             Records::Delta => &[
                 ("since", "since"),
+                ("cursor", "cursor"),
+                ("limit", ""),
+                ("hasMore", "hasMore"),
+                ("nextCursor", "nextCursor"),
                 ("push", "."),
                 ("collection", "collection"),
                 ("records", "records"),
@@ -72,6 +80,10 @@ impl Kind for Records {
         let names = &speech.names;
         let since = asking.since.clone().unwrap_or_default();
         let mut said = Said::new();
+        if let Some(page) = &asking.page {
+            said.say(names, "cursor", page.clone());
+        }
+        said.say(names, "limit", speech.backend.page_rows);
         match self {
             Records::PullPush => {
                 said.say(names, "device", speech.device.clone());
@@ -88,25 +100,48 @@ impl Kind for Records {
         }
     }
 
-    fn read(&self, speech: &Speech, answer: &Json, headers: &mut Headers) -> Result<Heard, Flaw> {
+    fn list(&self, speech: &Speech, path: &[Step], within: Option<&Record>) -> Listed {
         let names = &speech.names;
-        let told = names.find(answer, "timestamp");
-        let Some(at) = told.and_then(millis_in) else {
-            return Err(Flaw::new(names.of("timestamp"), "a time", told, "remote.names"));
-        };
-        let stamp = Stamp::from_millis(at);
-        let (mut rows, mut strays) = (Vec::new(), Vec::new());
-        for (name, place, records) in self.collections(speech, answer)? {
-            let Some(shape) = speech.shapes.iter().find(|shape| shape.collection == name) else {
-                strays.push(name);
-                continue;
-            };
-            for (at, record) in records.iter().enumerate() {
-                let row = shape.row(record, stamp, headers);
-                rows.push(row.map_err(|flaw| flaw.within(&format!("{place}[{at}]")))?);
+        let known = |name: String| speech.place(&name).map_or(Listed::Stray(name), Listed::Records);
+        match self {
+            Records::PullPush => {
+                let Some(below) = sieve::below(path, names.of("changes")) else { return Listed::Frame };
+                sieve::joined(below).filter(|name| !name.is_empty()).map_or(Listed::Ignored, known)
+            }
+            Records::Delta => {
+                let Some([Step::At(_), below @ ..]) = sieve::below(path, names.of("deltas")) else {
+                    return Listed::Frame;
+                };
+                if sieve::joined(below).as_deref() != Some(names.of("records")) {
+                    return Listed::Ignored;
+                }
+                match within.and_then(|group| group.get(names.of("collection"))).and_then(Json::as_str) {
+                    Some(name) => known(name.to_owned()),
+                    // Its name comes behind its records: these are looked at when it has come.
+                    None => Listed::Frame,
+                }
             }
         }
-        Ok(Heard { rows: newest(rows), told: told.cloned(), page: None, strays })
+    }
+
+    fn frame(&self, speech: &Speech, answer: &Json) -> Result<Frame, Flaw> {
+        let names = &speech.names;
+        let told = names.find(answer, "timestamp");
+        if told.and_then(millis_in).is_none() {
+            return Err(Flaw::new(names.of("timestamp"), "a time", told, "remote.names"));
+        }
+        let rest = self.rest(speech, answer)?;
+        let page = match names.find(answer, "hasMore") {
+            Some(Json::Bool(true)) => match names.find(answer, "nextCursor") {
+                Some(next) if !next.is_null() => Some(next.clone()),
+                other => {
+                    let expected = "a cursor, as there is more";
+                    return Err(Flaw::new(names.of("nextCursor"), expected, other, "remote.names"));
+                }
+            },
+            _ => None,
+        };
+        Ok(Frame { told: told.cloned(), page, replaces: false, rest })
     }
 
     fn tell(&self, speech: &Speech, batch: &Batch, place: Option<&Place>) -> Question {
@@ -193,11 +228,9 @@ impl Kind for Records {
     }
 }
 
-/// Name, place within the answer, and records.
-type Collection<'a> = (String, String, &'a [Json]);
-
 impl Records {
-    fn collections<'a>(&self, speech: &Speech, answer: &'a Json) -> Result<Vec<Collection<'a>>, Flaw> {
+    /// What is left when the records have been taken, checked.
+    fn rest(&self, speech: &Speech, answer: &Json) -> Result<Vec<Rest>, Flaw> {
         let names = &speech.names;
         match self {
             Records::PullPush => {
@@ -205,31 +238,32 @@ impl Records {
                 let Some(Json::Object(tables)) = changes else {
                     return Err(Flaw::new(names.of("changes"), "an object of tables", changes, "remote.names"));
                 };
-                let mut out = Vec::new();
-                for (name, records) in tables {
-                    let place = format!("{}.{name}", names.of("changes"));
-                    let Json::Array(records) = records else {
-                        return Err(Flaw::new(place, "a list of records", Some(records), "remote.names"));
-                    };
-                    out.push((name.clone(), place, records.as_slice()));
+                let known = |name: &str| speech.shapes.iter().any(|shape| shape.collection == name);
+                match tables.iter().find(|(name, records)| known(name) && !records.is_array()) {
+                    Some((name, odd)) => {
+                        let place = format!("{}.{name}", names.of("changes"));
+                        Err(Flaw::new(place, "a list of records", Some(odd), "remote.names"))
+                    }
+                    None => Ok(Vec::new()),
                 }
-                Ok(out)
             }
             Records::Delta => {
                 let deltas = names.find(answer, "deltas");
                 let Some(Json::Array(list)) = deltas else {
                     return Err(Flaw::new(names.of("deltas"), "a list of collections", deltas, "remote.names"));
                 };
-                let mut out = Vec::new();
+                let mut rest = Vec::new();
                 for (at, group) in list.iter().enumerate() {
                     let place = format!("{}[{at}]", names.of("deltas"));
                     let (name, records) = (names.find(group, "collection"), names.find(group, "records"));
                     let (Some(Json::String(name)), Some(Json::Array(records))) = (name, records) else {
                         return Err(Flaw::new(place, "a collection and its records", Some(group), "remote.names"));
                     };
-                    out.push((name.clone(), format!("{place}.{}", names.of("records")), records.as_slice()));
+                    if let Some(shape) = speech.place(name).filter(|_| !records.is_empty()) {
+                        rest.push((shape, format!("{place}.{}", names.of("records")), records.clone()));
+                    }
                 }
-                Ok(out)
+                Ok(rest)
             }
         }
     }
@@ -268,15 +302,6 @@ impl Records {
             }
         }
     }
-}
-
-/// The last version of each row, where an answer says a row more than once.
-fn newest(rows: Vec<RemoteRow>) -> Vec<RemoteRow> {
-    let mut seen = HashSet::new();
-    let mut kept: Vec<RemoteRow> =
-        rows.into_iter().rev().filter(|row| seen.insert((row.table.clone(), row.key.clone()))).collect();
-    kept.reverse();
-    kept
 }
 
 #[cfg(test)]

@@ -86,6 +86,11 @@ impl Shape {
         }
     }
 
+    /// The collection is one record.
+    pub fn is_single(&self) -> bool {
+        self.singleton.is_some()
+    }
+
     /// A record as a row. `otherwise`: when it changed, where it does not say.
     pub fn row(&self, record: &Json, otherwise: Stamp, known: &mut Headers) -> Result<RemoteRow, Flaw> {
         let Json::Object(record) = record else {

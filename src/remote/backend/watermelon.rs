@@ -11,9 +11,10 @@ use super::flaw::Flaw;
 use super::names::{Said, Usual};
 use super::ordered::Ordered;
 use super::place::{Asking, Place};
-use super::shape::{Headers, Shape, millis_in};
-use super::{Heard, Kind, Question, Speech, Told};
-use crate::model::{Operation, Outcome, RefusalCode, RemoteRow, Stamp};
+use super::shape::{Record, millis_in};
+use super::sieve::{self, Step};
+use super::{Frame, Kind, Listed, Question, Speech, Told};
+use crate::model::{Operation, Outcome, RefusalCode};
 use crate::remote::{Abilities, Batch};
 
 pub struct Watermelon;
@@ -29,6 +30,7 @@ impl Kind for Watermelon {
             takes_columns: false,
             pulls: true,
             takes_actions: false,
+            takes_everything: false,
         }
     }
 
@@ -38,8 +40,11 @@ impl Kind for Watermelon {
             ("schemaVersion", "schemaVersion"),
             ("migration", "migration"),
             ("cursor", "cursor"),
+            ("limit", ""),
             ("changes", "changes"),
+            ("pushed", ""),
             ("timestamp", "timestamp"),
+            ("strategy", "experimentalStrategy"),
             ("hasMore", "hasMore"),
             ("nextCursor", "nextCursor"),
             ("created", "created"),
@@ -58,10 +63,24 @@ impl Kind for Watermelon {
         if let Some(page) = &asking.page {
             said.say(names, "cursor", page.clone());
         }
+        said.say(names, "limit", speech.backend.page_rows);
         speech.pull_question("sync-pull", "POST", said)
     }
 
-    fn read(&self, speech: &Speech, answer: &Json, headers: &mut Headers) -> Result<Heard, Flaw> {
+    fn list(&self, speech: &Speech, path: &[Step], _: Option<&Record>) -> Listed {
+        let names = &speech.names;
+        let Some(below) = sieve::below(path, names.of("changes")) else { return Listed::Frame };
+        let Some((Step::Name(list), way)) = below.split_last() else { return Listed::Ignored };
+        let Some(name) = sieve::joined(way).filter(|name| !name.is_empty()) else { return Listed::Ignored };
+        match speech.place(&name) {
+            None => Listed::Stray(name),
+            Some(place) if ["created", "updated"].iter().any(|field| list == names.of(field)) => Listed::Records(place),
+            Some(place) if list == names.of("deleted") => Listed::Ids(place),
+            Some(_) => Listed::Ignored,
+        }
+    }
+
+    fn frame(&self, speech: &Speech, answer: &Json) -> Result<Frame, Flaw> {
         let names = &speech.names;
         let told = names.find(answer, "timestamp").filter(|told| !told.is_null()).cloned();
         if let Some(odd) = told.as_ref().filter(|told| millis_in(told).is_none()) {
@@ -79,17 +98,14 @@ impl Kind for Watermelon {
             return Err(Flaw::new(names.of("changes"), "an object of tables", changes, "remote.names"));
         };
         let changes = changes.expect("BUG: asked just before");
-        let stamp = Stamp::from_millis(told.as_ref().and_then(millis_in).unwrap_or(speech.now));
-        let mut rows = Vec::new();
         for shape in &speech.shapes {
             let at = || format!("{}.{}", names.of("changes"), shape.collection);
             if let Some(table) = found(changes, &shape.collection) {
-                read_table(speech, shape, table, stamp, headers, &mut rows).map_err(|flaw| flaw.within(&at()))?;
+                check_table(speech, table).map_err(|flaw| flaw.within(&at()))?;
             }
         }
-        let known = |name: &String| speech.shapes.iter().any(|shape| shape.collection.split('.').next() == Some(name));
-        let strays = changes.as_object().into_iter().flatten().map(|(name, _)| name);
-        Ok(Heard { rows, told, page, strays: strays.filter(|name| !known(name)).cloned().collect() })
+        let replaces = names.find(answer, "strategy").and_then(Json::as_str) == Some("replacement");
+        Ok(Frame { told, page, replaces, rest: Vec::new() })
     }
 
     fn tell(&self, speech: &Speech, batch: &Batch, place: Option<&Place>) -> Question {
@@ -116,7 +132,8 @@ impl Kind for Watermelon {
             }
         }
         let mut said = Said::new();
-        said.say(names, "changes", changes);
+        // Under the name that pulls have for them, or one of its own: some take them bare.
+        said.say(names, if names.of("pushed").is_empty() { "changes" } else { "pushed" }, changes);
         let since = place.and_then(|place| place.since.clone());
         said.say(names, "lastPulledAt", since.unwrap_or_default());
         speech.push_question("sync-push", said)
@@ -151,37 +168,15 @@ fn found<'a>(json: &'a Json, path: &str) -> Option<&'a Json> {
     json.get(path).or_else(|| path.split('.').try_fold(json, |json, part| json.get(part)))
 }
 
-fn read_table(
-    speech: &Speech,
-    shape: &Shape,
-    table: &Json,
-    stamp: Stamp,
-    headers: &mut Headers,
-    rows: &mut Vec<RemoteRow>,
-) -> Result<(), Flaw> {
+/// What is left of a table when its records have been taken: three empty lists.
+fn check_table(speech: &Speech, table: &Json) -> Result<(), Flaw> {
     if !table.is_object() {
         return Err(Flaw::new("", "an object of created, updated and deleted", Some(table), "remote.names"));
     }
-    let list = |field: &'static str| match speech.names.find(table, field) {
-        None | Some(Json::Null) => Ok([].as_slice()),
-        Some(Json::Array(list)) => Ok(list.as_slice()),
-        other => Err(Flaw::new(speech.names.of(field), "a list", other, "remote.names")),
-    };
-    let first = rows.len();
-    for field in ["created", "updated"] {
-        for (at, record) in list(field)?.iter().enumerate() {
-            let within = |flaw: Flaw| flaw.within(&format!("{}[{at}]", speech.names.of(field)));
-            rows.push(shape.row(record, stamp, headers).map_err(within)?);
-        }
-    }
-    let standing: std::collections::HashSet<_> =
-        rows[first..].iter().filter(|row| row.row.is_some()).map(|row| row.key.clone()).collect();
-    for (at, id) in list("deleted")?.iter().enumerate() {
-        let within = |flaw: Flaw| flaw.within(&format!("{}[{at}]", speech.names.of("deleted")));
-        let key = shape.key(id).map_err(within)?;
-        // Deleted, and made again since: the row is what counts.
-        if !standing.contains(&key) {
-            rows.push(shape.tombstone(key, stamp));
+    for field in ["created", "updated", "deleted"] {
+        match speech.names.find(table, field) {
+            None | Some(Json::Null | Json::Array(_)) => {}
+            other => return Err(Flaw::new(speech.names.of(field), "a list", other, "remote.names")),
         }
     }
     Ok(())

@@ -118,6 +118,7 @@ impl Remote for HomingRemote {
             takes_columns: true,
             pulls: true,
             takes_actions: false,
+            takes_everything: false,
         }
     }
 

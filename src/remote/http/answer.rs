@@ -25,9 +25,7 @@ pub struct Limit(pub usize);
 impl Connection {
     /// The whole of it, unpacked.
     pub async fn body(&self, mut response: Response, Limit(bytes_max): Limit) -> Result<Vec<u8>> {
-        let encoding = response.headers().get(CONTENT_ENCODING).map_or("", |value| value.to_str().unwrap_or("?"));
-        let packing =
-            Packing::named(encoding).ok_or_else(|| fault::rubbish(self.host(), "packed in a way nobody asked for"))?;
+        let packing = self.packing(&response)?;
         let too_large = || fault::rubbish(self.host(), &format!("larger than {} KiB", bytes_max >> 10));
         if response.content_length().is_some_and(|length| length > bytes_max as u64) {
             return Err(too_large().into());
@@ -55,7 +53,16 @@ impl Connection {
         })
     }
 
-    async fn piece(&self, response: &mut Response, received: usize) -> std::result::Result<Option<Bytes>, Fault> {
+    pub(super) fn packing(&self, response: &Response) -> std::result::Result<Packing, Fault> {
+        let encoding = response.headers().get(CONTENT_ENCODING).map_or("", |value| value.to_str().unwrap_or("?"));
+        Packing::named(encoding).ok_or_else(|| fault::rubbish(self.host(), "packed in a way nobody asked for"))
+    }
+
+    pub(super) async fn piece(
+        &self,
+        response: &mut Response,
+        received: usize,
+    ) -> std::result::Result<Option<Bytes>, Fault> {
         match timeout(self.timeout(), response.chunk()).await {
             Err(_) => Err(fault::timeout(self.host(), self.timeout(), "fell silent")),
             Ok(piece) => piece.map_err(|_| fault::broken_off(self.host(), received)),

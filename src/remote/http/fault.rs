@@ -118,6 +118,12 @@ pub fn broken_off(host: &str, bytes: usize) -> Fault {
     Fault::new(FaultKind::Network, ReasonCode::OfflineHubDown, text, RETRIED)
 }
 
+/// An answer that ended within its JSON.
+pub fn cut_short(host: &str) -> Fault {
+    let text = format!("the answer of {host} ended before its end; nothing of it was taken, and {KEPT}");
+    Fault::new(FaultKind::Network, ReasonCode::OfflineHubDown, text, RETRIED)
+}
+
 /// A hub's own refusal.
 pub fn refused(host: &str, status: StatusCode, told: &RefusalBody, retry_after: Option<i64>) -> RemoteError {
     let said = match told.message.is_empty() {

@@ -9,10 +9,12 @@ mod connection;
 mod events;
 pub mod fault;
 pub mod live;
+mod reader;
 mod retry_after;
 mod token;
 
 pub use answer::{Limit, named_time};
 pub use connection::{Connection, Shared, is_loopback};
 pub use events::Event;
+pub use reader::{Body, Meter};
 pub use token::{Token, read_small};

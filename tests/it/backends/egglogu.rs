@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use super::super::rig::{Backend, Device, has, local_rows, token};
+use super::super::rig::{Backend, Device, eventually, has, local_rows, token};
 
 struct Stage {
     backend: Backend,
@@ -128,4 +128,89 @@ fn a_record_that_the_backend_calls_stale_is_pulled_resolved_and_sent_again() {
         stage.settle();
         assert_eq!(stage.b.sql("SELECT name FROM flocks WHERE id = 'f1'"), reason);
     }
+}
+
+/// A log is the union of what everybody wrote, whoever clears it up.
+#[test]
+fn a_log_is_the_union_and_what_one_device_removes_of_it_is_gone_there_alone() {
+    if !has("python3") {
+        return;
+    }
+    let stage = Stage::new();
+    stage.a.sql("INSERT INTO audit_log VALUES ('l1', '2024-06-15', 'by a'), ('l2', '2024-06-15', 'by a')");
+    stage.b.sql("INSERT INTO audit_log VALUES ('l3', '2024-06-15', 'by b')");
+    stage.settle();
+    stage.a.sql("DELETE FROM audit_log WHERE id = 'l1'; UPDATE audit_log SET what = 'forged' WHERE id = 'l3'");
+    stage.backend.call("put", json!(["auditLog", {"id": "l2", "_deletedAt": "2024-06-15T14:32:00.000Z"}]));
+    for device in [&stage.a, &stage.b, &stage.a, &stage.b] {
+        device.sync();
+    }
+    let log = "SELECT group_concat(id || ' ' || what) FROM (SELECT * FROM audit_log ORDER BY id)";
+    assert_eq!(stage.b.sql(log), "l1 by a,l2 by a,l3 by b", "nothing that was written is unsaid");
+    assert_eq!(stage.a.sql(log), "l2 by a,l3 forged", "its own file is its own affair");
+    assert_eq!(stage.a.status()["pending"], 0);
+    let there = stage.backend.state()["tables"]["auditLog"].clone();
+    assert_eq!((&there["l1"]["what"], &there["l3"]["what"]), (&json!("by a"), &json!("by b")));
+}
+
+/// Today's way (E1), where a server only takes everything at once.
+#[test]
+fn the_whole_set_goes_at_once_and_the_status_says_what_that_cannot_promise() {
+    if !has("python3") {
+        return;
+    }
+    let backend = Backend::start("egglogu", &[]);
+    let mut device = Device::new("a", &backend.url(), &token("farmer"));
+    for (key, value) in [("KIND", "delta"), ("PUSH_PATH", "api/v1/sync"), ("WHOLE_SET", "true")] {
+        device.set(&format!("REPLICA__NOTES__REMOTE__{key}"), value);
+    }
+    device.configure(
+        "[replica.notes.defaults]\nmodified_field = \"_updatedAt\"\n[replica.notes.tables.feed_purchases]\ncollection = \"feed.purchases\"\n\
+         [replica.notes.tables.farm]\nsingleton = \"1\"\n",
+    );
+    device.sql(
+        "CREATE TABLE flocks(id TEXT PRIMARY KEY, name TEXT); CREATE TABLE farm(id INTEGER PRIMARY KEY, name TEXT);
+         CREATE TABLE feed_purchases(id TEXT PRIMARY KEY, kilos REAL);
+         INSERT INTO flocks VALUES ('f1', 'one'), ('f2', 'two'); INSERT INTO farm VALUES (1, 'Hill');
+         INSERT INTO feed_purchases VALUES ('p1', 12.5)",
+    );
+    device.start();
+    device.sync();
+    let state = backend.state()["tables"].clone();
+    assert_eq!(
+        (&state["farm"]["the only one"]["name"], &state["feed.purchases"]["p1"]["kilos"]),
+        (&json!("Hill"), &json!(12.5))
+    );
+    assert!(state["flocks"]["f1"]["_updatedAt"].as_str().is_some_and(|time| time.ends_with('Z')), "{state}");
+    let notes = device.status()["notes"].to_string();
+    assert!(notes.contains("the last device to send overwrites what the others sent, unseen"), "{notes}");
+    assert!(notes.contains("nothing of what others wrote comes here"), "{notes}");
+
+    // A deletion is what is no longer there; a lost answer is asked for again.
+    for kind in ["after", "half", "before", "html"] {
+        backend.fault("/sync", kind);
+    }
+    device.sql("DELETE FROM flocks WHERE id = 'f1'; UPDATE flocks SET name = 'second' WHERE id = 'f2'");
+    eventually("all of it arrives", || {
+        backend.rows("flocks", &["name"]) == [("f2".to_owned(), json!({"name": "second"}))].into()
+    });
+    device.await_status("heard of", |status| status["state"] == "in_step" && status["pending"] == 0);
+
+    // Refused: nothing is set aside, since no smaller set would be the whole.
+    for _ in 0..20 {
+        backend.plan(json!({"path": "/sync", "kind": "status", "status": 422, "body": {"error": "no"}}));
+    }
+    device.sql(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+         INSERT INTO flocks(id, name) SELECT 'n' || i, 'many' FROM n",
+    );
+    let status = device.await_reason("protocol_error");
+    assert!(status["reason"]["text"].as_str().unwrap().contains("does not take the whole set"), "{status}");
+    assert_eq!((&status["set_aside"], &status["pending"]), (&json!(0), &json!(20_000)));
+    backend.call("forget_faults", json!([]));
+    device.sync();
+    assert_eq!(backend.rows("flocks", &[]).len(), 20_001);
+    let last = backend.requests().len();
+    device.sync();
+    assert_eq!(backend.requests().len(), last, "nothing new, nothing sent");
 }

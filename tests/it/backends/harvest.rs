@@ -202,3 +202,102 @@ fn nobody_sees_anothers_rows() {
     other.sync();
     assert_eq!(other.sql("SELECT count(*) FROM harvests"), "0");
 }
+
+/// Only the last half year comes (what the document plans); what is here stays and syncs.
+#[test]
+fn a_new_device_gets_recent_rows_alone() {
+    if !has("python3") {
+        return;
+    }
+    let stage = Stage::new("500");
+    stage.a.sql(
+        "INSERT INTO harvests(id, plant_id, stage, stage_started_at) VALUES
+         ('old', 'p', 'drying', unixepoch('now', '-200 days') * 1000), ('new', 'p', 'drying', unixepoch('now', '-100 days') * 1000)",
+    );
+    stage.settle();
+    let mut third = Device::preset("c", "harvest", &stage.backend.url(), &token("ada"));
+    third.set("REPLICA__HARVEST__TABLES__HARVESTS__RECENT_COLUMN", "stage_started_at");
+    third.set("REPLICA__HARVEST__TABLES__HARVESTS__RECENT_WITHIN", "180d");
+    third.sql(
+        "INSERT INTO harvests(id, plant_id, stage, stage_started_at) VALUES ('mine', 'p', 'drying', unixepoch('now', '-300 days') * 1000)",
+    );
+    third.start();
+    third.sync();
+    stage.a.sync();
+    stage.a.sql("UPDATE harvests SET notes = 'edited'");
+    stage.a.sync();
+    third.sync();
+    let rows = "SELECT group_concat(id || ' ' || coalesce(notes, '-')) FROM (SELECT * FROM harvests ORDER BY id)";
+    assert_eq!(third.sql(rows), "mine edited,new edited");
+    assert_eq!(third.status()["parked"], 0);
+    stage.settle();
+}
+
+/// A key that the backend has forgotten would be a new batch: what became of it is read
+/// before anything is sent again.
+#[test]
+fn a_batch_older_than_the_backends_memory_is_read_before_it_is_sent_again() {
+    if !has("python3") {
+        return;
+    }
+    let mut stage = Stage::new("500");
+    stage.a.stop();
+    stage.a.set("REPLICA__HARVEST__REMOTE__KEYS_KEPT", "1s");
+    stage.a.start();
+    stage.a.sync();
+    stage.backend.fault("/push", "after");
+    for _ in 0..500 {
+        stage.backend.fault("/push", "before");
+    }
+    stage.a.sql("INSERT INTO series(id, title) VALUES ('s1', 'once')");
+    eventually("it arrives", || stage.backend.rows("series", &[]).len() == 1);
+    let sent = stage.backend.call("now", json!([])).as_i64().unwrap();
+    stage.a.kill();
+    stage.backend.call("forget_keys", json!([]));
+    stage.backend.call("forget_faults", json!([]));
+    eventually("its key is forgotten", || stage.backend.call("now", json!([])).as_i64().unwrap() > sent + 1_500);
+    let pushes = || stage.backend.requests().into_iter().filter(|request| request[1] == "/sync/push").count();
+    let before = pushes();
+    stage.a.start();
+    stage.a.sync();
+    assert_eq!(pushes(), before, "a pull has shown that it was taken");
+    assert_eq!(stage.a.json(&["conflicts", "list"])["conflicts"], json!([]));
+    stage.settle();
+}
+
+/// H10: a table taken out of sync and put back.
+#[test]
+fn a_table_that_was_out_of_sync_for_a_while_has_lost_nothing_of_either_side() {
+    if !has("python3") {
+        return;
+    }
+    let mut stage = Stage::new("500");
+    stage.a.sql("INSERT INTO tasks(id, title) VALUES ('t1', 'one'), ('t2', 'two'), ('t3', 'three'), ('t4', 'four'), ('t5', 'five')");
+    stage.settle();
+    stage.a.stop();
+    stage.a.set("REPLICA__HARVEST__EXCLUDE", "tasks");
+    stage.a.start();
+    stage.a.sync();
+    stage.a.sql(
+        "UPDATE tasks SET title = 'one, here' WHERE id = 't1'; DELETE FROM tasks WHERE id = 't2';
+         INSERT INTO tasks(id, title) VALUES ('t6', 'six, here'); INSERT INTO series(id, title) VALUES ('s1', 'meanwhile')",
+    );
+    stage.b.sql(
+        "UPDATE tasks SET title = 'three, there' WHERE id = 't3'; DELETE FROM tasks WHERE id = 't4';
+         INSERT INTO tasks(id, title) VALUES ('t7', 'seven, there')",
+    );
+    stage.b.sync();
+    stage.a.sync();
+    stage.b.sync();
+    let titles = "SELECT group_concat(title) FROM (SELECT title FROM tasks ORDER BY id)";
+    assert_eq!(stage.a.sql(titles), "one, here,three,four,five,six, here", "out of sync");
+    assert_eq!(stage.b.sql("SELECT title FROM series"), "meanwhile", "the rest goes on");
+    assert_eq!(stage.a.status()["pending"], 0);
+
+    stage.a.stop();
+    stage.a.set("REPLICA__HARVEST__EXCLUDE", "[]");
+    stage.a.start();
+    stage.settle();
+    assert_eq!(stage.b.sql(titles), "one, here,three, there,five,six, here,seven, there");
+    assert_eq!(stage.a.json(&["conflicts", "list"])["conflicts"], json!([]));
+}

@@ -8,6 +8,7 @@ mod insight;
 mod live;
 mod mqtt;
 mod rockhound;
+mod suite;
 mod weave;
 
 use super::rig::{Backend, Device, local_rows};

@@ -21,7 +21,8 @@ fn rig() -> Rig {
 impl Rig {
     fn wm_pull(&mut self, asked: Json) -> Json {
         let asked = Asked::parse(asked.to_string().as_bytes()).unwrap();
-        let answer = self.scope.watermelon_pull(&Who::owner("ada"), &asked, self.now).unwrap();
+        let mut answer = Vec::new();
+        self.scope.watermelon_pull(&Who::owner("ada"), &asked, self.now, &mut answer).unwrap();
         serde_json::from_slice(&answer).unwrap()
     }
 

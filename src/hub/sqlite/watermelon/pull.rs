@@ -3,10 +3,12 @@
 //! Rows are read in the transaction that gives out the mark. A row goes as `created`
 //! where the client cannot have it, else as `updated`; no id is told twice. Where the
 //! client is to replace everything, all goes as `updated`: so its own unsent deletions
-//! stay in force there.
+//! stay in force there. However many rows there are, few of them are in memory.
+
+use std::io::{self, Write};
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde_json::{Map, Value as Json, json};
+use serde_json::Value as Json;
 
 use super::mark::{self, Mark};
 use super::record::{self, columns};
@@ -19,8 +21,15 @@ use crate::hub::sqlite::{device, layout, outside};
 use crate::hub::store::Who;
 use crate::hub::watermelon::Asked;
 use crate::model::{Key, Revision, Value};
+use crate::protocol::scratch::Scratch;
 
-pub(in crate::hub::sqlite) fn pull(scope: &mut Scope, who: &Who, asked: &Asked, now: i64) -> Result<Vec<u8>> {
+pub(in crate::hub::sqlite) fn pull(
+    scope: &mut Scope,
+    who: &Who,
+    asked: &Asked,
+    now: i64,
+    out: &mut dyn Write,
+) -> Result<()> {
     scope.settle_if_needed(now)?;
     let writing = Writing::begin(&scope.db, now)?;
     let (schema, _) = outside::take_in(&writing, &scope.schema, &scope.settings)?;
@@ -36,27 +45,66 @@ pub(in crate::hub::sqlite) fn pull(scope: &mut Scope, who: &Who, asked: &Asked, 
     }
     let replaces = named.is_some() && mark.is_none();
     let migration = asked.migration.clone().unwrap_or_default();
-    let mut changes = Map::new();
-    for shape in schema.shapes.iter().filter(|shape| is_served(shape)) {
+    let told = |error: io::Error| HubError::NoRoom(error.to_string());
+    out.write_all(b"{\"changes\":{").map_err(told)?;
+    for (at, shape) in schema.shapes.iter().filter(|shape| is_served(shape)).enumerate() {
         let name = &shape.table.name;
+        let comma = if at > 0 { "," } else { "" };
+        write!(out, "{comma}{}:", Json::from(name.as_str())).map_err(told)?;
         let since = match &mark {
             Some(mark) if !migration.tables.contains(name) => Some(mark.rev),
             _ => None,
         };
         let all = migration.columns.iter().any(|new| new.table == *name);
-        changes.insert(name.clone(), table(db, shape, &Reach { since, me, all, replaces })?);
+        let lists = table(db, shape, &Reach { since, me, all, replaces })?;
+        lists.write(out).map_err(told)?;
     }
     let client = mark.as_ref().filter(|mark| mark.is_newest).map(|mark| mark.client);
     let time = mark::give(db, writing.head(), client, now)?;
     device::note_seen(db, &mut scope.seen)?;
     scope.head = Revision(writing.commit()?);
     scope.schema = schema;
-    let mut answer = json!({"changes": changes, "timestamp": time});
-    if replaces {
-        answer["experimentalStrategy"] = json!("replacement");
-    }
-    Ok(serde_json::to_vec(&answer).expect("BUG: an answer is always JSON"))
+    let strategy = if replaces { ",\"experimentalStrategy\":\"replacement\"" } else { "" };
+    write!(out, "}},\"timestamp\":{time}{strategy}}}").map_err(told)
 }
+
+/// The three lists of a table, while they grow side by side.
+#[derive(Default)]
+struct Lists {
+    created: Scratch,
+    updated: Scratch,
+    deleted: Scratch,
+    counts: [u64; 3],
+}
+
+impl Lists {
+    fn push(&mut self, list: usize, one: &Json) -> io::Result<()> {
+        let file = match list {
+            CREATED => &mut self.created,
+            UPDATED => &mut self.updated,
+            _ => &mut self.deleted,
+        };
+        if self.counts[list] > 0 {
+            file.write_all(b",")?;
+        }
+        self.counts[list] += 1;
+        serde_json::to_writer(file, one).map_err(io::Error::from)
+    }
+
+    fn write(self, out: &mut dyn Write) -> io::Result<()> {
+        let lists =
+            [("{\"created\":[", self.created), ("],\"updated\":[", self.updated), ("],\"deleted\":[", self.deleted)];
+        for (head, list) in lists {
+            out.write_all(head.as_bytes())?;
+            io::copy(&mut list.finish()?.reader(), out)?;
+        }
+        out.write_all(b"]}")
+    }
+}
+
+const CREATED: usize = 0;
+const UPDATED: usize = 1;
+const DELETED: usize = 2;
 
 /// What of a table a client lacks.
 struct Reach {
@@ -70,9 +118,10 @@ struct Reach {
     replaces: bool,
 }
 
-fn table(db: &Connection, shape: &Shape, reach: &Reach) -> Result<Json> {
+fn table(db: &Connection, shape: &Shape, reach: &Reach) -> Result<Lists> {
     let travelling = columns(shape);
-    let (mut created, mut updated, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
+    let told = |error: io::Error| HubError::NoRoom(error.to_string());
+    let mut lists = Lists::default();
     // The tail of the log by revision, or the whole table by its own index.
     let sql = match reach.since {
         Some(_) if !reach.all => {
@@ -94,15 +143,15 @@ fn table(db: &Connection, shape: &Shape, reach: &Reach) -> Result<Json> {
         if newest.op == layout::DELETE {
             // Who has nothing of the table need not hear what is gone.
             if reach.since.is_some() {
-                deleted.push(Json::from(id.as_str()));
+                lists.push(DELETED, &Json::from(id.as_str())).map_err(told)?;
             }
             continue;
         }
         let Some(row) = shape.read(db, &key)? else { continue };
-        let list = if had(db, shape, &bytes, reach, &newest)? { &mut updated } else { &mut created };
-        list.push(record::record(shape, &travelling, &row));
+        let list = if had(db, shape, &bytes, reach, &newest)? { UPDATED } else { CREATED };
+        lists.push(list, &record::record(shape, &travelling, &row)).map_err(told)?;
     }
-    Ok(json!({"created": created, "updated": updated, "deleted": deleted}))
+    Ok(lists)
 }
 
 /// A row's newest change.
