@@ -2,6 +2,8 @@
 
 /** One change in `homing.queue/1`. */
 export interface Change {
+  /** Which action it is, where it is one; the table is then `_homing_actions`. */
+  action: string | null;
   /** Columns that differ from the base; empty for a delete. */
   columns: string[];
   /** The key as a JSON array, in text. */
@@ -66,6 +68,16 @@ export interface Cycle {
   milliseconds: number;
   pulled: number;
   pushed: number;
+}
+
+/** `action.enqueue`. */
+export interface Enqueued {
+  /** True where the same action waits already: this is that one. */
+  folded: boolean;
+  /** Its place in the order; `[id]` is its key in the queue. */
+  id: number;
+  /** What the backend knows it by. */
+  key: string;
 }
 
 /** Something happened. `seq` grows by one an event, from 1, for one life of the agent. */
@@ -235,7 +247,7 @@ export interface Reason {
   text: string;
 }
 
-export type ReasonCode = "offline_no_network" | "offline_hub_down" | "offline_timeout" | "offline_tls" | "rate_limited" | "auth_refused" | "auth_expired" | "auth_revoked" | "hub_version" | "protocol_error" | "row_refused" | "row_too_large" | "too_old" | "key_unusable" | "mass_deletion" | "queue_full" | "conflict_manual" | "table_missing" | "database_missing" | "database_locked" | "database_read_only" | "database_not_sqlite" | "database_corrupt" | "database_replaced" | "disk_full" | "newer_format" | "paused_by_person" | "detached" | "scope_gone" | "agent_stopping" | "unknown_replica" | "unknown_method" | "bad_request" | "not_found" | "not_allowed" | "timed_out" | "unsent" | "internal" | "pending_debounce" | "pending_schedule" | "pending_parent" | "pending_retry" | "on_battery" | "on_metered" | "offline_not_the_hub" | "remote_trouble" | "auth_missing" | "auth_forbidden" | "auth_plain_http" | "parent_set_aside" | "conflict_settled" | "row_changed" | "parked_parent" | "parked_constraint" | "database_taken" | "unknown";
+export type ReasonCode = "offline_no_network" | "offline_hub_down" | "offline_timeout" | "offline_tls" | "rate_limited" | "auth_refused" | "auth_expired" | "auth_revoked" | "hub_version" | "protocol_error" | "row_refused" | "row_too_large" | "too_old" | "key_unusable" | "mass_deletion" | "queue_full" | "conflict_manual" | "table_missing" | "database_missing" | "database_locked" | "database_read_only" | "database_not_sqlite" | "database_corrupt" | "database_replaced" | "disk_full" | "newer_format" | "paused_by_person" | "detached" | "scope_gone" | "agent_stopping" | "unknown_replica" | "unknown_method" | "bad_request" | "not_found" | "not_allowed" | "timed_out" | "unsent" | "internal" | "pending_debounce" | "pending_schedule" | "pending_parent" | "pending_retry" | "on_battery" | "on_metered" | "offline_not_the_hub" | "remote_trouble" | "auth_missing" | "auth_forbidden" | "auth_plain_http" | "action_refused" | "no_actions" | "parent_set_aside" | "conflict_settled" | "row_changed" | "parked_parent" | "parked_constraint" | "database_taken" | "unknown";
 
 export interface ReplicaEntry {
   attached: boolean;
@@ -374,7 +386,7 @@ export interface TelemetryEvent {
   hour: number;
 }
 
-export type Topic = "status" | "changed" | "progress" | "conflict" | "set_aside" | "cycle";
+export type Topic = "status" | "changed" | "progress" | "conflict" | "set_aside" | "cycle" | "action";
 
 /** `homing.verify/1`. */
 export interface Verification {
