@@ -31,9 +31,6 @@ const FOLD_ROWS_MAX: i64 = 10_000;
 const FOLDING_MAX: usize = 200_000;
 /// Actions that may wait before no more are taken over the socket.
 const WAITING_ROWS_MAX: i64 = 100_000;
-/// An action that seems to wait longer was put off under a clock that has been set back
-/// since: it is due.
-const WAIT_MAX: i64 = 2 * 3_600_000;
 
 /// The action to be sent now.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +70,9 @@ pub(crate) struct Counts {
     pub(crate) oldest: Option<i64>,
 }
 
+/// An action's id, when it is to be tried again, and when that was noted.
+type Times = (i64, Option<i64>, Option<i64>);
+
 /// One row of the table.
 struct Found {
     id: i64,
@@ -86,14 +86,15 @@ struct Found {
     next_try_at: Option<i64>,
     code: Option<String>,
     reason: Option<String>,
-    ended_at: Option<i64>,
+    /// When it was put off, or was over.
+    noted_at: Option<i64>,
     answer: Option<String>,
     /// `None`: too large to be read.
     payload: Option<Vec<u8>>,
 }
 
 const FOUND: &str = "SELECT id, action, key, uuid, CAST(at AS REAL), state, tries, stumbles, next_try_at, code, reason,
-    ended_at, answer, CASE WHEN octet_length(payload) > ?1 THEN NULL ELSE CAST(coalesce(payload, 'null') AS BLOB) END
+    noted_at, answer, CASE WHEN octet_length(payload) > ?1 THEN NULL ELSE CAST(coalesce(payload, 'null') AS BLOB) END
     FROM _homing_actions";
 
 impl Store {
@@ -129,16 +130,20 @@ impl Store {
 
     /// Whether any action up to `upto` is to be sent now.
     pub fn has_due_action(&self, upto: i64, now: i64) -> Result<bool> {
-        let sql = "SELECT id, next_try_at FROM _homing_actions WHERE state = 'pending' ORDER BY id LIMIT 1";
-        let first = self.db.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        Ok(first.is_some_and(|(id, next): (i64, Option<i64>)| id <= upto && !is_early(next, now)))
+        Ok(self.first_action()?.is_some_and(|(id, next, noted)| id <= upto && !is_early(next, noted, now)))
     }
 
     /// How long until the first one is to be tried again.
     pub(crate) fn next_action_in(&self, now: i64) -> Result<Option<i64>> {
-        let sql = "SELECT next_try_at FROM _homing_actions WHERE state = 'pending' ORDER BY id LIMIT 1";
-        let next: Option<Option<i64>> = self.db.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
-        Ok(next.flatten().map(|at| if is_early(Some(at), now) { at - now } else { 0 }))
+        let Some((_, Some(next), noted)) = self.first_action()? else { return Ok(None) };
+        Ok(Some(if is_early(Some(next), noted, now) { next - now } else { 0 }))
+    }
+
+    /// The first that waits.
+    fn first_action(&self) -> Result<Option<Times>> {
+        let sql = "SELECT id, next_try_at, noted_at FROM _homing_actions WHERE state = 'pending' ORDER BY id LIMIT 1";
+        let mut statement = self.db.prepare_cached(sql)?;
+        Ok(statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?)
     }
 
     /// Folds what came since the last look into what waits already.
@@ -154,7 +159,7 @@ impl Store {
                         .db
                         .prepare_cached(
                             "UPDATE _homing_actions SET state = 'folded', reason = 'the same as action ' || ?2,
-                                    ended_at = ?3, payload = NULL WHERE id = ?1 AND state = 'pending'",
+                                    noted_at = ?3, payload = NULL WHERE id = ?1 AND state = 'pending'",
                         )?
                         .execute(params![twin, first, now])?;
                 }
@@ -173,7 +178,7 @@ impl Store {
             let first =
                 self.db.prepare_cached(&sql)?.query_row(params![PAYLOAD_BYTES_MAX as i64, upto], read).optional()?;
             let Some(found) = first else { return Ok((None, aside)) };
-            if is_early(found.next_try_at, now) {
+            if is_early(found.next_try_at, found.noted_at, now) {
                 return Ok((None, aside));
             }
             let (code, text) = match departing(&found, now, age_max) {
@@ -197,7 +202,7 @@ impl Store {
             let done = writer
                 .db
                 .prepare_cached(
-                    "UPDATE _homing_actions SET state = 'done', answer = ?3, ended_at = ?4, next_try_at = NULL, code = NULL,
+                    "UPDATE _homing_actions SET state = 'done', answer = ?3, noted_at = ?4, next_try_at = NULL, code = NULL,
                             reason = NULL, payload = NULL
                      WHERE id = ?1 AND uuid = ?2 AND CAST(coalesce(payload, 'null') AS BLOB) = ?5",
                 )?
@@ -218,7 +223,7 @@ impl Store {
             self.set_action_aside(due, tries, ReasonCode::ActionRefused, text)?;
             return Ok(true);
         }
-        self.put_action_off(due, tries, 0, now.saturating_add(aside::delay(tries)), ReasonCode::PendingRetry, text)?;
+        self.put_action_off(due, tries, 0, (now, aside::delay(tries)), ReasonCode::PendingRetry, text)?;
         Ok(false)
     }
 
@@ -230,7 +235,7 @@ impl Store {
     /// There was no answer that was about it: it is tried again after `wait`, for ever.
     pub fn delay_action(&mut self, due: &Due, reason: &Reason, wait: i64, now: i64) -> Result<()> {
         let stumbles = due.stumbles.saturating_add(1);
-        self.put_action_off(due, due.tries, stumbles, now.saturating_add(wait), reason.code, &reason.text)
+        self.put_action_off(due, due.tries, stumbles, (now, wait), reason.code, &reason.text)
     }
 
     fn put_action_off(
@@ -238,7 +243,7 @@ impl Store {
         due: &Due,
         tries: u32,
         stumbles: u32,
-        next_try_at: i64,
+        (now, wait): (i64, i64),
         code: ReasonCode,
         text: &str,
     ) -> Result<()> {
@@ -246,10 +251,19 @@ impl Store {
             writer
                 .db
                 .prepare_cached(
-                    "UPDATE _homing_actions SET tries = ?3, stumbles = ?4, next_try_at = ?5, code = ?6, reason = ?7
-                     WHERE id = ?1 AND uuid = ?2",
+                    "UPDATE _homing_actions SET tries = ?3, stumbles = ?4, noted_at = ?5, next_try_at = ?6, code = ?7,
+                            reason = ?8 WHERE id = ?1 AND uuid = ?2",
                 )?
-                .execute(params![due.action.id, due.uuid, tries, stumbles, next_try_at, code.word(), text])?;
+                .execute(params![
+                    due.action.id,
+                    due.uuid,
+                    tries,
+                    stumbles,
+                    now,
+                    now.saturating_add(wait),
+                    code.word(),
+                    text
+                ])?;
             Ok(())
         })
     }
@@ -293,7 +307,7 @@ impl Store {
     pub fn discard_action(&mut self, key: &Key, now: i64) -> Result<bool> {
         let Some(id) = id_of(key) else { return Ok(false) };
         self.write(|writer| {
-            let sql = "UPDATE _homing_actions SET state = 'discarded', ended_at = ?2, next_try_at = NULL
+            let sql = "UPDATE _homing_actions SET state = 'discarded', noted_at = ?2, next_try_at = NULL
                        WHERE id = ?1 AND state IN ('pending', 'set_aside')";
             let done = writer.db.execute(sql, params![id, now])? > 0;
             writer.forget_old_actions()?;
@@ -373,10 +387,10 @@ impl Store {
             "discarded" => "given up by a person".to_owned(),
             _ => "done: the backend took it".to_owned(),
         };
-        if found.ended_at.is_some() {
+        if !matches!(found.state.as_str(), "pending" | "set_aside") {
             let said = found.answer.filter(|answer| !answer.is_empty());
             let text = said.map_or_else(|| verdict.clone(), |said| format!("the backend answered {said}"));
-            lines.push(ExplanationLine { at: found.ended_at, what: "sent".to_owned(), text });
+            lines.push(ExplanationLine { at: found.noted_at, what: "sent".to_owned(), text });
         }
         Ok(Some((verdict, lines)))
     }
@@ -481,8 +495,10 @@ fn travelling_key(found: &Found) -> String {
     })
 }
 
-fn is_early(next_try_at: Option<i64>, now: i64) -> bool {
-    next_try_at.is_some_and(|at| at > now && at <= now + WAIT_MAX)
+/// What was put off later than now was so under a clock that has been set back since: it
+/// is due.
+fn is_early(next_try_at: Option<i64>, noted_at: Option<i64>, now: i64) -> bool {
+    next_try_at.is_some_and(|at| at > now) && noted_at.is_none_or(|noted| noted <= now)
 }
 
 fn id_of(key: &Key) -> Option<i64> {
@@ -523,7 +539,7 @@ fn read(row: &rusqlite::Row) -> rusqlite::Result<Found> {
         next_try_at: number(8)?,
         code: text(9)?,
         reason: text(10)?,
-        ended_at: number(11)?,
+        noted_at: number(11)?,
         answer: text(12)?,
         payload: row.get(13)?,
     })

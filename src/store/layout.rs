@@ -45,7 +45,7 @@ const ACTIONS: &str = "
      CREATE TABLE _homing_actions(id INTEGER PRIMARY KEY, action TEXT NOT NULL, key TEXT,
          uuid TEXT NOT NULL DEFAULT (lower(hex(randomblob(16)))), at REAL NOT NULL DEFAULT (julianday('now')),
          state TEXT NOT NULL DEFAULT 'pending', tries INTEGER NOT NULL DEFAULT 0, stumbles INTEGER NOT NULL DEFAULT 0,
-         next_try_at INTEGER, code TEXT, reason TEXT, ended_at INTEGER, answer TEXT, payload TEXT);";
+         next_try_at INTEGER, code TEXT, reason TEXT, noted_at INTEGER, answer TEXT, payload TEXT);";
 
 pub(crate) const DROP_VIEWS: &str = "DROP VIEW homing_status; DROP VIEW homing_pending; DROP VIEW homing_conflicts";
 
