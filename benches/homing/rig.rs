@@ -12,9 +12,9 @@ use homing::agent::memory::FileMemory;
 use homing::agent::perform::{self, Performer, World};
 use homing::engine::Chance;
 use homing::engine::session::{Action, Event, Report, Session, Step, Wake};
-use homing::model::Strategy;
 use homing::model::settings::{Limits, Remote, Replica, Schedule, TableRule, TokenSource};
 use homing::model::status::Cycle;
+use homing::model::{Strategy, Supply};
 use homing::store::Store;
 use homing::store::open::Manners;
 use tokio::runtime::Runtime;
@@ -162,7 +162,7 @@ impl Device {
             manners: Manners::default(),
             slice: perform::slice_of(&replica),
         };
-        let session = Session::new(replica.schedule.clone(), Chance::new(1));
+        let session = Session::new(replica.schedule.clone(), Chance::new(1), Supply::default());
         let performer = Performer::new(replica, name.to_owned(), remote, world);
         Device { session, performer, _runtime: runtime, _stop: stop }
     }

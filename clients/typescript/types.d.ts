@@ -158,6 +158,9 @@ export interface Metrics {
 
 /** `network.status`. */
 export interface Network {
+  metered: boolean | null;
+  /** True while a battery drains, and where the network is paid for by what goes over it; null where the system does not say, or no replica's schedule asks. */
+  on_battery: boolean | null;
   /** False where this machine has no network at all. */
   online: boolean;
   replicas: NetworkReplica[];
@@ -175,6 +178,8 @@ export interface NetworkReplica {
   latency_ms: number | null;
   name: string;
   online: boolean;
+  /** `sync`, or `save` or `wait` where its schedule says so for that. */
+  saving: string;
 }
 
 /** `homing.plan/1`: what the next cycle would send. */
@@ -230,7 +235,7 @@ export interface Reason {
   text: string;
 }
 
-export type ReasonCode = "offline_no_network" | "offline_hub_down" | "offline_timeout" | "offline_tls" | "rate_limited" | "auth_refused" | "auth_expired" | "auth_revoked" | "hub_version" | "protocol_error" | "row_refused" | "row_too_large" | "too_old" | "key_unusable" | "mass_deletion" | "queue_full" | "conflict_manual" | "table_missing" | "database_missing" | "database_locked" | "database_read_only" | "database_not_sqlite" | "database_corrupt" | "database_replaced" | "disk_full" | "newer_format" | "paused_by_person" | "detached" | "scope_gone" | "agent_stopping" | "unknown_replica" | "unknown_method" | "bad_request" | "not_found" | "not_allowed" | "timed_out" | "unsent" | "internal" | "pending_debounce" | "pending_schedule" | "pending_parent" | "pending_retry" | "offline_not_the_hub" | "remote_trouble" | "auth_missing" | "auth_forbidden" | "auth_plain_http" | "parent_set_aside" | "conflict_settled" | "row_changed" | "parked_parent" | "parked_constraint";
+export type ReasonCode = "offline_no_network" | "offline_hub_down" | "offline_timeout" | "offline_tls" | "rate_limited" | "auth_refused" | "auth_expired" | "auth_revoked" | "hub_version" | "protocol_error" | "row_refused" | "row_too_large" | "too_old" | "key_unusable" | "mass_deletion" | "queue_full" | "conflict_manual" | "table_missing" | "database_missing" | "database_locked" | "database_read_only" | "database_not_sqlite" | "database_corrupt" | "database_replaced" | "disk_full" | "newer_format" | "paused_by_person" | "detached" | "scope_gone" | "agent_stopping" | "unknown_replica" | "unknown_method" | "bad_request" | "not_found" | "not_allowed" | "timed_out" | "unsent" | "internal" | "pending_debounce" | "pending_schedule" | "pending_parent" | "pending_retry" | "on_battery" | "on_metered" | "offline_not_the_hub" | "remote_trouble" | "auth_missing" | "auth_forbidden" | "auth_plain_http" | "parent_set_aside" | "conflict_settled" | "row_changed" | "parked_parent" | "parked_constraint" | "database_taken" | "unknown";
 
 export interface ReplicaEntry {
   attached: boolean;

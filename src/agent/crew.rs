@@ -20,9 +20,10 @@ use super::memory::FileMemory;
 use super::perform::{self, Performer, World};
 use super::telemetry::Telemetry;
 use super::worker::{Order, Worker};
+use crate::engine::session::Event;
 use crate::engine::{Chance, Session};
 use crate::model::settings::Replica;
-use crate::model::{Fault, FaultKind, ReasonCode};
+use crate::model::{Fault, FaultKind, ReasonCode, Supply};
 use crate::remote;
 use crate::store::open::Manners;
 
@@ -38,6 +39,8 @@ pub struct Crew {
     pub history_age_max: AtomicI64,
     pub runtime: tokio::runtime::Handle,
     pub telemetry: Arc<Telemetry>,
+    /// What the machine runs on, as last heard.
+    supply: Mutex<Supply>,
     /// By place on the board; `None` where the config has no such replica any more.
     members: Mutex<Vec<Option<Member>>>,
 }
@@ -64,7 +67,16 @@ impl Crew {
         let board = Arc::new(Board::new(Vec::new()));
         let history_age_max = AtomicI64::new(i64::MAX);
         let telemetry = Arc::new(Telemetry::open(state_dir.clone()));
-        Crew { board, device, state_dir, history_age_max, runtime, telemetry, members: Mutex::default() }
+        Crew {
+            board,
+            device,
+            state_dir,
+            history_age_max,
+            runtime,
+            telemetry,
+            supply: Mutex::default(),
+            members: Mutex::default(),
+        }
     }
 
     /// Brings the crew in line with the config. What is wrong with one replica's settings
@@ -104,6 +116,26 @@ impl Crew {
             Some(Some(member)) => member.post.send(order).is_ok(),
             _ => false,
         }
+    }
+
+    /// What the machine runs on; told to everybody where that is news.
+    pub fn supplied(&self, supply: Supply) {
+        let before = std::mem::replace(&mut *self.known_supply(), supply);
+        if before == supply {
+            return;
+        }
+        tracing::info!(on_battery = ?supply.on_battery, metered = ?supply.metered, "the machine runs on something else");
+        for member in self.members().iter().flatten() {
+            let _ = member.post.send(Order::Event(Event::Supply(supply)));
+        }
+    }
+
+    pub fn supply(&self) -> Supply {
+        *self.known_supply()
+    }
+
+    fn known_supply(&self) -> MutexGuard<'_, Supply> {
+        self.supply.lock().expect("BUG: nobody panics while holding what the machine runs on")
     }
 
     /// Each replica with a way to its worker.
@@ -184,7 +216,7 @@ impl Crew {
             fault
         })?;
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
-        let session = Session::new(replica.schedule.clone(), Chance::new(seed));
+        let session = Session::new(replica.schedule.clone(), Chance::new(seed), self.supply());
         let world = World {
             clock: Box::new(SystemClock),
             memory: Box::new(FileMemory::new(&self.state_dir, &replica.name)),

@@ -21,6 +21,7 @@ use super::inquire::Inquiry;
 use super::standing::Standing;
 use super::worker::Order;
 use crate::engine::session::{Event as Happening, Wake};
+use crate::engine::thrift;
 use crate::ipc::Request;
 use crate::ipc::Topic;
 use crate::ipc::answer::*;
@@ -278,7 +279,7 @@ impl Desk {
                     let waits = matches!(face.view.word, State::InStep | State::Pending);
                     if waits && counts.pending > 0 && face.view.word == State::InStep {
                         face.view.word = State::Pending;
-                        face.view.reason = Some(Reason {
+                        face.view.reason.get_or_insert_with(|| Reason {
                             code: ReasonCode::PendingDebounce,
                             text: "written a moment ago".to_owned(),
                             next: "it is sent shortly".to_owned(),
@@ -525,6 +526,7 @@ impl Desk {
     }
 
     fn network(&self) -> Answer {
+        let supply = self.crew.supply();
         let faces = self.board.faces();
         let replicas: Vec<NetworkReplica> = faces
             .iter()
@@ -532,6 +534,7 @@ impl Desk {
             .map(|face| NetworkReplica {
                 name: face.replica.name.clone(),
                 online: face.view.online,
+                saving: thrift::saving(&face.replica.schedule, supply).thrift().word().to_owned(),
                 latency_ms: face.latency,
                 failures: face.view.failures,
                 bytes_up_per_second: face.rate_up,
@@ -549,7 +552,12 @@ impl Desk {
         let offline = |face: &super::board::Face| {
             face.view.reason.as_ref().is_some_and(|reason| reason.code == ReasonCode::OfflineNoNetwork)
         };
-        show(&Network { online: !faces.iter().any(offline), replicas })
+        show(&Network {
+            online: !faces.iter().any(offline),
+            on_battery: supply.on_battery,
+            metered: supply.metered,
+            replicas,
+        })
     }
 }
 

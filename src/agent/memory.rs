@@ -70,10 +70,9 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 fn trouble(path: &Path, error: &std::io::Error) -> Fault {
     let kind = if error.kind() == std::io::ErrorKind::StorageFull { FaultKind::DiskFull } else { FaultKind::File };
     let code = if kind == FaultKind::DiskFull { ReasonCode::DiskFull } else { ReasonCode::Internal };
-    Fault::new(
-        kind,
-        code,
-        format!("the state file {} cannot be used: {error}", path.display()),
-        "let the agent's user read and write its state directory; nothing was lost",
-    )
+    let next = match kind {
+        FaultKind::DiskFull => "make room on the disk of the agent's state directory; nothing was lost",
+        _ => "let the agent's user read and write its state directory; nothing was lost",
+    };
+    Fault::new(kind, code, format!("the state file {} cannot be used: {error}", path.display()), next)
 }

@@ -6,6 +6,7 @@
 
 pub mod archive;
 mod board;
+mod claim;
 pub mod clock;
 pub mod crew;
 pub mod desk;
@@ -18,6 +19,7 @@ pub mod run;
 pub mod sleep;
 pub mod standing;
 pub mod supervisor;
+mod supply;
 pub mod telemetry;
 pub mod watch;
 pub mod worker;

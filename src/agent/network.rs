@@ -6,28 +6,35 @@
 //! the live channel do.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use netwatcher::{Update, WatchHandle};
 
+use super::crew::Crew;
+use super::supply;
 use super::worker::Order;
 use crate::engine::session::{Event, Wake};
-use crate::model::settings::Replica;
 
 /// Watches until dropped.
 pub struct Network(#[allow(dead_code)] WatchHandle);
 
 impl Network {
-    pub fn watch(workers: Vec<(Replica, Sender<Order>)>) -> Option<Network> {
-        let away = workers.into_iter().filter(|(replica, _)| !is_this_machine(&replica.remote.url));
+    pub fn watch(crew: &Arc<Crew>) -> Option<Network> {
+        let away = crew.posts().into_iter().filter(|(replica, _)| !is_this_machine(&replica.remote.url));
         let workers: Vec<Sender<Order>> = away.map(|(_, worker)| worker).collect();
         if workers.is_empty() {
             return None;
         }
         let mut was_up = true;
+        let crew = crew.clone();
         let watched = netwatcher::watch_interfaces_with_callback(move |update: Update| {
             let up =
                 update.interfaces.values().flat_map(|interface| &interface.ips).any(|record| leads_away(record.ip));
+            // What it costs comes first: a network that is paid for may be no reason to sync.
+            if up && !update.is_initial {
+                supply::ask(&crew);
+            }
             for worker in &workers {
                 if up != was_up {
                     let _ = worker.send(Order::Event(Event::Network(up)));
@@ -49,7 +56,8 @@ fn leads_away(address: IpAddr) -> bool {
     }
 }
 
-fn is_this_machine(url: &str) -> bool {
+/// True where no network is needed to get there.
+pub fn is_this_machine(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);

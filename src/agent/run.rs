@@ -4,7 +4,7 @@
 //! settings are the same notices nothing.
 
 use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,7 +19,7 @@ use super::desk::Desk;
 use super::memory;
 use super::network::Network;
 use super::supervisor;
-use super::{sleep, telemetry};
+use super::{sleep, supply, telemetry};
 use crate::config::{Config, paths};
 use crate::ipc::{self, Audience, Role};
 
@@ -55,6 +55,8 @@ pub enum StartErrorKind {
     Config,
     /// Another agent is running.
     Taken,
+    /// Others may write where the agent keeps what it knows.
+    Permission,
     /// The system would not.
     System,
 }
@@ -103,6 +105,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
     note_config_read(&state_dir, &options.config);
     let crew = Arc::new(Crew::new(device.clone(), state_dir, runtime.handle().clone()));
     crew.history_age_max.store(options.config.history_age_max, Ordering::Relaxed);
+    crew.supplied(supply::read(&options.config.replicas));
     crew.bring_in_line(&options.config.replicas).map_err(|fault| StartError {
         text: fault.reason.text,
         next: fault.reason.next,
@@ -111,7 +114,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let telemetry_url = options.config.telemetry_url.clone();
     let desk = Desk { board: crew.board.clone(), crew: crew.clone(), telemetry_url: telemetry_url.clone() };
     let served = runtime.spawn(ipc::serve(listener, Arc::new(desk), limits, stopped));
-    let network = Network::watch(crew.posts());
+    let watches = (Network::watch(&crew), supply::watch(&crew));
     tracing::info!(device, socket = %socket.display(), replicas = crew.size(), "ready");
     supervisor::ready(&standing(&crew));
     runtime.spawn(supervisor::describe(crew.board.clone()));
@@ -120,7 +123,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         runtime.spawn(telemetry::send(crew.telemetry.clone(), url));
     }
     sleep::watch(crew.clone());
-    let end = runtime.block_on(serve_until_told_to_stop(&crew, Arc::new(options), signals, network));
+    let end = runtime.block_on(serve_until_told_to_stop(&crew, Arc::new(options), signals, watches));
     supervisor::stopping();
     tracing::info!(signal = end, "stopping");
     let deadline = Instant::now() + STOP_MAX;
@@ -137,7 +140,7 @@ async fn serve_until_told_to_stop(
     crew: &Arc<Crew>,
     options: Arc<Options>,
     signals: Signals,
-    mut network: Option<Network>,
+    mut watches: (Option<Network>, Option<supply::Watch>),
 ) -> &'static str {
     let Signals { mut hangup, terminate, interrupt } = signals;
     let mut end = std::pin::pin!(ended(terminate, interrupt));
@@ -152,8 +155,8 @@ async fn serve_until_told_to_stop(
             end = &mut end => return end,
             _ = reload => {}
         }
-        drop(network);
-        network = Network::watch(crew.posts());
+        drop(watches);
+        watches = (Network::watch(crew), supply::watch(crew));
     }
 }
 
@@ -163,6 +166,7 @@ fn reload(crew: &Crew, options: &Options) {
     let changed = (options.reread)().and_then(|config| {
         tell_what_needs_a_restart(&options.config, &config);
         crew.history_age_max.store(config.history_age_max, Ordering::Relaxed);
+        crew.supplied(supply::read(&config.replicas));
         let changes = crew.bring_in_line(&config.replicas).map_err(|fault| fault.reason.text)?;
         note_config_read(&crew.state_dir, &config);
         Ok(changes)
@@ -239,12 +243,31 @@ fn shared_with(config: &Config) -> (Audience, Option<Role>) {
     }
 }
 
+/// Makes the state directory, or checks that nobody else can write to the one there is: what
+/// lies in it says who this device is, and what a person ordered.
 fn private_folder(folder: &Path) -> Result<(), StartError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| StartError {
-        text: format!("the state directory {} cannot be made: {error}", folder.display()),
+    let shown = folder.display();
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    let found = made.and_then(|()| std::fs::metadata(folder)).map_err(|error| StartError {
+        text: format!("the state directory {shown} cannot be made: {error}"),
         next: "let the agent's user make it, or set `state_dir` in the config".to_owned(),
         kind: StartErrorKind::System,
-    })
+    })?;
+    let me = rustix::process::geteuid().as_raw();
+    if found.uid() == me && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let (text, next) = match found.uid() == me {
+        true => (
+            format!("others may write to the state directory {shown} (mode {:o})", found.mode() & 0o777),
+            format!("see that what lies there is yours, then `chmod 700 {shown}`"),
+        ),
+        false => (
+            format!("the state directory {shown} belongs to user {}, and this is user {me}", found.uid()),
+            "run the agent as that user, or set `state_dir` in the config".to_owned(),
+        ),
+    };
+    Err(StartError { text, next, kind: StartErrorKind::Permission })
 }
 
 /// One agent a state directory. Held for as long as the file is open.
@@ -253,6 +276,7 @@ fn lock(state_dir: &Path) -> Result<File, StartError> {
     let file = File::options()
         .create(true)
         .append(true)
+        .mode(0o600)
         .open(&path)
         .map_err(|error| system(format!("{} cannot be opened: {error}", path.display())))?;
     // An agent that was just killed holds it a moment longer.

@@ -91,7 +91,8 @@ pub fn words(replicas: &[ReplicaStatus]) -> String {
 }
 
 fn is_clean(replica: &ReplicaStatus) -> bool {
-    let explained = replica.state == State::InStep && replica.reason.is_some();
+    let told = replica.reason.as_ref().is_some_and(|reason| !reason.code.is_saving());
+    let explained = replica.state == State::InStep && told;
     is_well(replica.state) && !explained && replica.set_aside + replica.conflicts + replica.parked == 0
 }
 

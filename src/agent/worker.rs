@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::archive::Archive;
 use super::board::Board;
+use super::claim::Claim;
 use super::clock::{Clock, SystemClock};
 use super::crew::Pulse;
 use super::perform::Performer;
@@ -23,9 +24,9 @@ use super::telemetry::Telemetry;
 use super::watch::{Print, TICK_MAX, Watcher};
 use crate::engine::session::{Action, Event, LASTING, Session, Step, Wake};
 use crate::ipc::Topic;
-use crate::model::settings::Replica;
+use crate::model::settings::{Replica, TableRule};
 use crate::model::status::{Cycle, Detail, HistoryEntry};
-use crate::model::{Fault, ReasonCode};
+use crate::model::{Fault, ReasonCode, Saving};
 use crate::remote::{Hint, Listening};
 use crate::store::Store;
 use crate::store::peek::{self, Glance};
@@ -83,6 +84,8 @@ struct Desk {
     cycle_start: Instant,
     spent: Spent,
     checkpoint_age_seconds: Option<u64>,
+    /// From the first step on; within, `None` where no lock can be made.
+    claim: Option<Option<Claim>>,
     stopping: bool,
 }
 
@@ -108,6 +111,7 @@ impl Worker {
             cycle_start: Instant::now(),
             spent: Spent::default(),
             checkpoint_age_seconds: None,
+            claim: None,
             stopping: false,
         };
         let standing = Standing::load(&self.state_dir, &self.replica.name);
@@ -214,7 +218,7 @@ impl Worker {
     fn step(&mut self, desk: &mut Desk, step: Step) {
         self.pulse.step_begins();
         let began = Instant::now();
-        let done = self.performer.perform(step);
+        let done = self.claim(desk).and_then(|()| self.performer.perform(step));
         self.pulse.step_ends();
         desk.spent.count(step, began.elapsed());
         match &done {
@@ -233,6 +237,14 @@ impl Worker {
             // do not say whether the cycle or the app wrote last.
             self.look_closely(desk);
         }
+    }
+
+    /// Nobody else's agent may touch the file meanwhile.
+    fn claim(&self, desk: &mut Desk) -> Result<(), Fault> {
+        if desk.claim.is_none() {
+            desk.claim = Some(Claim::take(&self.replica.database)?);
+        }
+        Ok(())
     }
 
     /// The cycle is over: history, events, and what the files look like now.
@@ -262,6 +274,7 @@ impl Worker {
             },
             reason: reason.clone(),
         };
+        let whole = !self.session.is_cut_short();
         let moved = tally.cycle.pushed + tally.cycle.pulled + tally.cycle.conflicts > 0;
         self.log(desk, &tally.cycle, moved);
         let notes = self.notes(desk);
@@ -278,7 +291,7 @@ impl Worker {
             face.rate_up = rate(tally.cycle.bytes_up, desk.spent.push).or(face.rate_up);
             face.rate_down = rate(tally.cycle.bytes_down, desk.spent.pull).or(face.rate_down);
             face.skew = tally.skew.or(face.skew);
-            if reason.is_none() {
+            if reason.is_none() && whole {
                 face.last_sync_at = Some(now);
             }
             if moved || reason.is_some() || face.last_cycle.is_none() {
@@ -385,13 +398,19 @@ impl Worker {
                 let replaced =
                     desk.glance.attached && (glance.incarnation != desk.glance.incarnation || !glance.attached);
                 let migrated = glance.schema_version != desk.glance.schema_version && desk.glance.attached;
-                let immediate = glance.tables.iter().any(|table| self.replica.rule(table).immediate);
+                let rules = || glance.tables.iter().map(|table| self.replica.rule(table));
+                let immediate = rules().any(|rule| rule.immediate);
+                let urgent = rules().any(TableRule::is_urgent);
                 desk.glance = glance;
                 desk.recheck = print.is_fresh().then(|| Instant::now() + TICK_MAX);
                 desk.print = print;
                 if written || replaced || migrated {
                     self.recount(desk);
-                    self.handle(desk, Event::Written { immediate: immediate || replaced });
+                    self.handle(desk, Event::Written { immediate: immediate || replaced, urgent });
+                    // Whatever is saved, what apps write next is to be captured.
+                    if (replaced || migrated) && self.session.saving() != Saving::Nothing {
+                        self.handle(desk, Event::Wake(Wake::Start));
+                    }
                 }
             }
             // Busy for long: look again when it may be over.
@@ -401,7 +420,7 @@ impl Worker {
             // Gone: the next cycle says so in words.
             Err(_) => {
                 desk.print = print;
-                self.handle(desk, Event::Written { immediate: false });
+                self.handle(desk, Event::Written { immediate: false, urgent: false });
             }
         }
     }
@@ -435,11 +454,13 @@ impl Worker {
             desk.next = None;
             self.handle(desk, Event::Done(crate::engine::session::Report::Ended { retry_in: None }));
         }
+        self.claim(desk)?;
         let manners = crate::store::open::Manners::default();
         let mut store = Store::open(&self.replica, &self.device, manners)?;
         store.detach(discard)?;
         store.close();
         self.handle(desk, Event::Detach);
+        desk.claim = None;
         self.save(Standing { detached: true, paused: false })
     }
 

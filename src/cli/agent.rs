@@ -30,6 +30,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
             let exit = match error.kind {
                 StartErrorKind::Config => Exit::BadConfig,
                 StartErrorKind::Taken => Exit::Failed,
+                StartErrorKind::Permission => Exit::NoPermission,
                 StartErrorKind::System => Exit::Unavailable,
             };
             Err(Failure::new(exit, error.text, error.next))

@@ -13,8 +13,10 @@ use serde::Serialize;
 use super::Color;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::versions;
 use crate::config::paths;
-use crate::ipc::Client;
+use crate::ipc::{Client, ClientError};
+use crate::model::ReasonCode;
 
 pub struct Context {
     pub socket: PathBuf,
@@ -52,8 +54,21 @@ impl Context {
         }
     }
 
+    /// The agent may be of another version: what both know works, and a line says how to
+    /// mend that.
     pub fn connect(&self) -> Result<Client, Failure> {
-        Ok(Client::connect(&self.socket, Duration::ZERO)?)
+        let mut client = Client::connect(&self.socket, Duration::ZERO)?;
+        match client.agent_version() {
+            Ok(version) => {
+                if let Some(line) = versions::differ(&version, env!("CARGO_PKG_VERSION")) {
+                    self.say(&format!("{} {line}\n", self.errors.waiting("note:")));
+                }
+                Ok(client)
+            }
+            // An agent that cannot say who it is may answer all the same.
+            Err(ClientError::Refused(error)) if error.reason != ReasonCode::NotAllowed => Ok(client),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Text for stdout.
@@ -61,7 +76,11 @@ impl Context {
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::nobody_reads(),
-            _ => Failure::new(Exit::Failed, format!("cannot write to stdout: {error}"), ""),
+            _ => Failure::new(
+                Exit::Failed,
+                format!("cannot write to stdout: {error}"),
+                "see where the output goes, and whether there is room",
+            ),
         })
     }
 

@@ -44,15 +44,17 @@ impl Exit {
         use ReasonCode::*;
         match reason {
             PendingDebounce | PendingSchedule | PendingRetry | OfflineNoNetwork | OfflineTimeout | RemoteTrouble
-            | RateLimited | DatabaseLocked | DiskFull | TimedOut | AgentStopping | PausedByPerson => Exit::TryLater,
+            | RateLimited | OnBattery | OnMetered | DatabaseLocked | DiskFull | TimedOut | AgentStopping
+            | PausedByPerson => Exit::TryLater,
             OfflineHubDown | OfflineNotTheHub | OfflineTls => Exit::Unavailable,
             AuthMissing | AuthRefused | AuthExpired | AuthRevoked | AuthForbidden | AuthPlainHttp | NotAllowed
             | DatabaseReadOnly => Exit::NoPermission,
             PendingParent | RowRefused | RowTooLarge | ParentSetAside | TooOld | KeyUnusable | MassDeletion
             | ConflictManual | ParkedParent | ParkedConstraint | Unsent => Exit::NotClean,
-            HubVersion | ProtocolError | QueueFull | TableMissing | DatabaseMissing | DatabaseNotSqlite
-            | DatabaseCorrupt | DatabaseReplaced | NewerFormat | Detached | ScopeGone | UnknownReplica
-            | UnknownMethod | BadRequest | NotFound | ConflictSettled | RowChanged | Internal => Exit::Failed,
+            DatabaseTaken | HubVersion | ProtocolError | QueueFull | TableMissing | DatabaseMissing
+            | DatabaseNotSqlite | DatabaseCorrupt | DatabaseReplaced | NewerFormat | Detached | ScopeGone
+            | UnknownReplica | UnknownMethod | BadRequest | NotFound | ConflictSettled | RowChanged | Internal
+            | Unknown => Exit::Failed,
         }
     }
 }

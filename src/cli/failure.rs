@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::context::Paint;
 use super::exit::Exit;
+use super::process::Process;
 use crate::ipc::{CallError, ClientError};
 use crate::model::{Reason, ReasonCode};
 
@@ -81,9 +82,13 @@ impl From<ClientError> for Failure {
             ClientError::NotAllowed { .. } => {
                 Failure::new(Exit::NoPermission, text, "run the command as the user whose agent this is")
             }
-            ClientError::TimedOut { .. } => {
-                Failure::new(Exit::TryLater, text, "try again; `homing status` says what the agent is doing")
-            }
+            ClientError::TimedOut { pid, .. } => match Process::of(pid) {
+                Some(process) => {
+                    let (why, next) = process.silence();
+                    Failure::new(Exit::TryLater, format!("{text}: {why}"), next)
+                }
+                None => Failure::new(Exit::TryLater, text, "try again; `homing doctor` looks at what is wrong"),
+            },
             ClientError::Refused(error) => error.into(),
             ClientError::Broken { .. } => {
                 Failure::new(Exit::Unavailable, text, "see whether the agent still runs with `homing status`")

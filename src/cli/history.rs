@@ -3,10 +3,16 @@
 use super::context::{Context, Paint, now};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::table::Table;
+use super::table::{Table, wrap};
 use super::words;
 use crate::ipc::answer::History;
 use crate::ipc::method;
+use crate::model::status::HistoryEntry;
+use crate::model::text::printable;
+
+/// Terminals from here on have room for what a transfer weighed, and for conflicts.
+const WIDE: usize = 100;
+const MEDIUM: usize = 60;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -28,24 +34,63 @@ fn render(history: &History, paint: &Paint, width: usize, now: i64) -> String {
     if history.cycles.is_empty() {
         return "no cycle has run yet\n".to_owned();
     }
-    let mut table =
-        Table::new(&["when", "replica", "why", ">sent", ">received", ">conflicts", ">up", ">down", ">took", "outcome"]);
+    let columns = columns(history, width);
+    let headings: Vec<&str> = columns.iter().map(|(heading, _)| *heading).collect();
+    let mut table = Table::new(&headings);
     for entry in &history.cycles {
-        let cycle = &entry.cycle;
-        table.row(vec![
-            words::moment(entry.at, now),
-            entry.replica.clone(),
-            entry.cause.replace('_', " "),
-            words::thousands(cycle.pushed),
-            words::thousands(cycle.pulled),
-            words::thousands(cycle.conflicts),
-            words::size(cycle.bytes_up),
-            words::size(cycle.bytes_down),
-            words::span(cycle.milliseconds as i64),
-            entry.reason.as_ref().map_or_else(|| "well".to_owned(), |reason| reason.text.clone()),
-        ]);
+        table.row(columns.iter().map(|(_, cell)| cell(entry, now)).collect());
     }
-    chart(history, paint, width) + &table.render(paint, width)
+    let text = chart(history, paint, width) + &table.render(paint, width);
+    if width == usize::MAX { text } else { with_reasons(&text, history, paint, width) }
+}
+
+type Cell = fn(&HistoryEntry, i64) -> String;
+
+/// What fits. Whoever reads a file gets everything, on one line; on a terminal the reasons
+/// stand below their cycles.
+fn columns(history: &History, width: usize) -> Vec<(&'static str, Cell)> {
+    let several = history.cycles.iter().any(|entry| entry.replica != history.cycles[0].replica);
+    let all: [(&'static str, bool, Cell); 10] = [
+        ("when", true, |entry, now| words::moment(entry.at, now)),
+        ("replica", several || width >= WIDE, |entry, _| entry.replica.clone()),
+        ("why", true, |entry, _| entry.cause.replace('_', " ")),
+        (">sent", true, |entry, _| words::thousands(entry.cycle.pushed)),
+        (">received", true, |entry, _| words::thousands(entry.cycle.pulled)),
+        (">conflicts", width >= MEDIUM, |entry, _| words::thousands(entry.cycle.conflicts)),
+        (">up", width >= WIDE, |entry, _| words::size(entry.cycle.bytes_up)),
+        (">down", width >= WIDE, |entry, _| words::size(entry.cycle.bytes_down)),
+        (">took", width >= MEDIUM, |entry, _| words::span(entry.cycle.milliseconds as i64)),
+        if width == usize::MAX { ("outcome", true, outcome) } else { ("", true, mark) },
+    ];
+    all.into_iter().filter(|(_, fits, _)| *fits).map(|(heading, _, cell)| (heading, cell)).collect()
+}
+
+fn outcome(entry: &HistoryEntry, _: i64) -> String {
+    entry.reason.as_ref().map_or_else(|| "well".to_owned(), |reason| reason.text.clone())
+}
+
+fn mark(entry: &HistoryEntry, _: i64) -> String {
+    if entry.reason.is_some() { "✗" } else { "✓" }.to_owned()
+}
+
+/// Puts the reason of each cycle that failed below its line.
+fn with_reasons(text: &str, history: &History, paint: &Paint, width: usize) -> String {
+    let mut failed = history.cycles.iter();
+    let mut out = String::new();
+    for line in text.lines() {
+        let Some(plain) = line.strip_suffix(['✓', '✗']) else {
+            out.push_str(&format!("{line}\n"));
+            continue;
+        };
+        match failed.next().and_then(|entry| entry.reason.as_ref()) {
+            None => out.push_str(&format!("{plain}{}\n", paint.good("✓"))),
+            Some(reason) => {
+                out.push_str(&format!("{plain}{}\n", paint.bad("✗")));
+                out.push_str(&wrap(&printable(&reason.text), 4, width));
+            }
+        }
+    }
+    out
 }
 
 /// Changes a cycle, oldest first, as a line of blocks; none where there is no history to
@@ -75,6 +120,7 @@ mod tests {
     use super::*;
     use crate::ipc::answer;
     use crate::model::status::{Cycle, Detail, HistoryEntry};
+    use crate::model::{Reason, ReasonCode};
 
     #[test]
     fn more_than_a_few_cycles_have_a_chart_oldest_first() {
@@ -117,5 +163,39 @@ mod tests {
             "when      replica  why     sent  received  conflicts     up   down    took  outcome\n\
              12 s ago  notes    timer  1,200         3          0  34 kB  900 B  240 ms  well\n"
         );
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_a_reason_is_never_cut() {
+        let entry = |at, reason: Option<&str>| HistoryEntry {
+            replica: "notes".into(),
+            at,
+            cause: "write".into(),
+            cycle: Cycle { pushed: 1200, milliseconds: 240, ..Cycle::default() },
+            detail: Detail::default(),
+            reason: reason.map(|text| Reason {
+                code: ReasonCode::OfflineHubDown,
+                text: text.into(),
+                next: String::new(),
+            }),
+        };
+        let why = "nobody takes connections at hub.example.org:4747: refused, and so it has been for a while";
+        let history =
+            History { schema: answer::HISTORY.into(), cycles: vec![entry(11_000, Some(why)), entry(0, None)] };
+        let told = |width| render(&history, &Paint::plain(), width, 12_000);
+        assert_eq!(
+            told(80),
+            "when      why     sent  received  conflicts    took\n\
+             1 s ago   write  1,200         0          0  240 ms  ✗\n    \
+                 nobody takes connections at hub.example.org:4747: refused, and so it has\n    \
+                 been for a while\n\
+             12 s ago  write  1,200         0          0  240 ms  ✓\n"
+        );
+        for width in [40, 60, 80, 100, 160] {
+            let text = told(width);
+            assert!(text.lines().all(|line| super::super::table::width(line) <= width), "{text}");
+            assert!(text.split_whitespace().collect::<Vec<_>>().join(" ").contains(why), "{text}");
+        }
+        assert!(told(usize::MAX).lines().any(|line| line.ends_with(why)));
     }
 }

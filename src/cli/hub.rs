@@ -130,10 +130,13 @@ fn serve(args: Serve) -> Result<Exit, Failure> {
     };
     log::start();
     let options = Options { data, listen: listen.unwrap_or_else(|| Options::LISTEN.to_owned()), tls, settings };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Unavailable, format!("no threads could be started: {error}"), ""))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Failure::new(
+            Exit::Unavailable,
+            format!("no threads could be started: {error}"),
+            "look at what the system allows: `ulimit -a`",
+        )
+    })?;
     runtime.block_on(hub::serve(options)).map_err(|error| failed(error, Exit::Unavailable))?;
     runtime.shutdown_timeout(Duration::from_millis(100));
     Ok(Exit::Done)

@@ -50,9 +50,9 @@ fn write(command: &Command, name: &str, folder: &Path) -> Result<usize, Failure>
 
 fn page(command: &Command) -> Result<Vec<u8>, Failure> {
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone())
-        .render(&mut page)
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot write the page: {error}"), ""))?;
+    clap_mangen::Man::new(command.clone()).render(&mut page).map_err(|error| {
+        Failure::new(Exit::Failed, format!("cannot write the page: {error}"), "make room, or name another folder")
+    })?;
     Ok(page)
 }
 

@@ -27,6 +27,7 @@ mod man;
 mod metrics;
 mod pause;
 mod plan;
+mod process;
 mod queue;
 mod service;
 mod simulate;
@@ -38,6 +39,7 @@ mod test;
 mod top;
 mod validate;
 mod verify;
+mod versions;
 mod words;
 
 use std::ffi::OsString;

@@ -53,10 +53,20 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 }
 
 fn read_plan(path: &std::path::Path) -> Result<Plan, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::new(Exit::Failed, format!("{} cannot be read: {error}", path.display()), ""))?;
-    serde_json::from_str(&text)
-        .map_err(|error| Failure::new(Exit::Failed, format!("{} is not a plan: {error}", path.display()), ""))
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("{} cannot be read: {error}", path.display()),
+            "name a plan that an earlier run wrote",
+        )
+    })?;
+    serde_json::from_str(&text).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("{} is not a plan: {error}", path.display()),
+            "name a plan that an earlier run wrote",
+        )
+    })
 }
 
 fn document(outcome: &Outcome, seconds: f64) -> serde_json::Value {

@@ -46,8 +46,13 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 /// Ends when the agent does, or the person.
 fn watch(args: Args, context: &Context) -> Result<Exit, Failure> {
     let (subscribed, events) = context.connect()?.subscribe(&[Topic::Status, Topic::Progress])?;
-    let mut status: Status = serde_json::from_value(subscribed.snapshot)
-        .map_err(|error| Failure::new(Exit::Failed, format!("the agent's status cannot be read: {error}"), ""))?;
+    let mut status: Status = serde_json::from_value(subscribed.snapshot).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("the agent's status cannot be read: {error}"),
+            "see that command and agent are of one version: `homing doctor`",
+        )
+    })?;
     let wanted = |name: &str| args.name.as_deref().is_none_or(|only| only == name);
     status.replicas.retain(|replica| wanted(&replica.name));
     if let (Some(name), true) = (&args.name, status.replicas.is_empty()) {
@@ -127,7 +132,8 @@ fn replica_lines(replica: &ReplicaStatus, widest: usize, paint: &Paint, width: u
         Some(then) => format!("last in step {}", words::ago(then, now)),
         None => "never synced".to_owned(),
     });
-    let mut out = format!("{} {}{space}  {}\n", mark(replica.state, paint), paint.strong(&name), parts.join(" · "));
+    let head = format!("{} {}{space}  ", mark(replica.state, paint), paint.strong(&name));
+    let mut out = head + &joined(&parts, widest + 4, width);
     if let Some(reason) = &replica.reason {
         out.push_str(&wrap(&printable(&reason.text), 4, width));
         if is_about_the_file(reason.code) && !reason.text.contains(&replica.database) {
@@ -144,6 +150,25 @@ fn replica_lines(replica: &ReplicaStatus, widest: usize, paint: &Paint, width: u
         out.push_str(&labelled("note:", note, paint, width));
     }
     out
+}
+
+/// The parts on one line, or on as many as it takes; the first begins at `column`.
+fn joined(parts: &[String], column: usize, width: usize) -> String {
+    let mut out = String::new();
+    let mut used = column;
+    for (at, part) in parts.iter().enumerate() {
+        let columns = table::width(&anstream::adapter::strip_str(part).to_string());
+        if at > 0 && used.saturating_add(3 + columns) > width {
+            out.push_str("\n    ");
+            used = 4;
+        } else if at > 0 {
+            out.push_str(" · ");
+            used += 3;
+        }
+        out.push_str(part);
+        used += columns;
+    }
+    out + "\n"
 }
 
 fn labelled(label: &str, text: &str, paint: &Paint, width: usize) -> String {
@@ -298,6 +323,26 @@ mod tests {
                  next: nothing to do; it goes on by itself\n    \
                  tries again in 8 s\n\
              ✗ n      halted · never synced\n"
+        );
+    }
+
+    #[test]
+    fn a_narrow_terminal_gets_more_lines_and_loses_no_word() {
+        let stock = ReplicaStatus {
+            pending: 1200,
+            oldest_pending_seconds: Some(180),
+            set_aside: 1,
+            ..replica("stock", State::Offline)
+        };
+        let text = render(&document(vec![stock.clone()]), &Paint::plain(), 40, 100_000);
+        assert_eq!(
+            text,
+            "○ stock  offline\n    1,200 changes to send, the oldest 3 min old\n    1 set aside · last in step 12 s ago\n"
+        );
+        let text = render(&document(vec![stock]), &Paint::plain(), 80, 100_000);
+        assert_eq!(
+            text,
+            "○ stock  offline · 1,200 changes to send, the oldest 3 min old · 1 set aside\n    last in step 12 s ago\n"
         );
     }
 

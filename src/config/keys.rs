@@ -5,6 +5,7 @@
 
 use super::kind::Kind;
 use super::preset;
+use crate::model::settings::Thrift;
 use crate::model::{ColumnRule, DeleteRule, SideRule};
 
 pub(super) struct Key {
@@ -314,6 +315,20 @@ const SCHEDULE: &[Key] = &[
         "\"2s\"",
         "\"10s\"",
         "How often to look at the file where the system sends no file events.",
+    ),
+    key(
+        "on_battery",
+        Kind::Word(&Thrift::WORDS, &[]),
+        "\"sync\"",
+        "\"save\"",
+        "While a battery drains: `sync` as ever; `save` where only a start, a reconnect, an app in front and a change of `immediate` or of priority `high` or `critical` start a sync, which takes everything along; `wait` where nothing goes out or comes in. `homing sync` always syncs.",
+    ),
+    key(
+        "on_metered",
+        Kind::Word(&Thrift::WORDS, &[]),
+        "\"sync\"",
+        "\"wait\"",
+        "The same while the network is metered. Where both hold, the more sparing one.",
     ),
     key("backoff_first", duration(10), "\"1s\"", "\"500ms\"", "The wait after a failed cycle; doubles five times …"),
     key("backoff_max", duration(10), "\"1m\"", "\"5m\"", "… and then rests at this."),

@@ -10,7 +10,7 @@ use super::preset::{Preset, preset};
 use super::problem::Place;
 use super::section::Section;
 use super::strategy;
-use crate::model::settings::{Backend, Limits, Remote, Replica, Schedule, TableRule, TokenSource, Wire};
+use crate::model::settings::{Backend, Limits, Remote, Replica, Schedule, TableRule, Thrift, TokenSource, Wire};
 
 /// What relative paths and `~/` are relative to.
 pub(super) struct Folders<'a> {
@@ -172,6 +172,8 @@ fn read_schedule(section: &Section, base: Schedule) -> Schedule {
         backoff_first: section.millis("backoff_first").unwrap_or(base.backoff_first),
         backoff_max: section.millis("backoff_max").unwrap_or(base.backoff_max),
         poll: section.millis("poll").unwrap_or(base.poll),
+        on_battery: section.text("on_battery").and_then(|word| Thrift::parse(&word)).unwrap_or(base.on_battery),
+        on_metered: section.text("on_metered").and_then(|word| Thrift::parse(&word)).unwrap_or(base.on_metered),
     };
     let mut debounce_max = schedule.debounce_max;
     let mut backoff_max = schedule.backoff_max;

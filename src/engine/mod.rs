@@ -13,6 +13,7 @@ pub mod resolve;
 pub mod schedule;
 pub mod session;
 pub mod skew;
+pub mod thrift;
 
 pub use chance::Chance;
 pub use graph::Order;

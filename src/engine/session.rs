@@ -15,9 +15,10 @@
 use super::backoff;
 use super::chance::Chance;
 use super::schedule::Agenda;
-use crate::model::settings::{Millis, Schedule};
+use super::thrift;
+use crate::model::settings::{Millis, Schedule, Thrift};
 use crate::model::status::State as Word;
-use crate::model::{Fault, FaultKind, Reason, ReasonCode, Verdict};
+use crate::model::{Fault, FaultKind, Reason, ReasonCode, Saving, Supply, Verdict};
 
 /// Failed cycles in a row after which a person is told.
 pub const LASTING: u32 = 5;
@@ -46,6 +47,8 @@ pub enum Wake {
     Live,
     /// An app came to the front.
     Foreground,
+    /// The machine was plugged in, or has a network again that costs nothing.
+    Supply,
     /// Somebody asked for it.
     Command,
 }
@@ -60,6 +63,7 @@ impl Wake {
             Wake::Reachable => "reachable",
             Wake::Live => "live",
             Wake::Foreground => "foreground",
+            Wake::Supply => "supply",
             Wake::Command => "command",
         }
     }
@@ -68,10 +72,14 @@ impl Wake {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     Wake(Wake),
-    /// The app wrote; `immediate` where a table's rule says not to wait.
+    /// The app wrote; `immediate` where a table's rule says not to wait, `urgent` where it
+    /// says not to wait for better times either.
     Written {
         immediate: bool,
+        urgent: bool,
     },
+    /// What the machine runs on is another.
+    Supply(Supply),
     /// The alarm rang.
     Tick,
     /// A network is there, or none.
@@ -211,6 +219,8 @@ struct Cycle {
 enum Then {
     Pause,
     Detach,
+    /// Be idle: the file alone was to be looked at, or the rest is to wait.
+    Rest,
 }
 
 /// What a session looks like from outside.
@@ -233,6 +243,7 @@ pub struct Session {
     state: State,
     agenda: Agenda,
     network: bool,
+    supply: Supply,
     listening: bool,
     /// Since this session began, a cycle has gone well.
     proven: bool,
@@ -241,9 +252,10 @@ pub struct Session {
 
 impl Session {
     /// `chance` spreads the waits of many devices.
-    pub fn new(schedule: Schedule, chance: Chance) -> Session {
+    pub fn new(schedule: Schedule, chance: Chance, supply: Supply) -> Session {
         Session {
             schedule,
+            supply,
             state: State::Idle,
             agenda: Agenda::default(),
             network: true,
@@ -262,6 +274,16 @@ impl Session {
         matches!(self.state, State::Running(_))
     }
 
+    /// True where the cycle under way will not have compared everything when it ends.
+    pub fn is_cut_short(&self) -> bool {
+        matches!(&self.state, State::Running(Cycle { then: Some(_), .. }))
+    }
+
+    /// How sparing this replica is at the moment, and what for.
+    pub fn saving(&self) -> Saving {
+        thrift::saving(&self.schedule, self.supply)
+    }
+
     /// Why the cycle under way runs.
     pub fn cause(&self) -> Option<Wake> {
         if let State::Running(cycle) = &self.state { Some(cycle.cause) } else { None }
@@ -270,7 +292,8 @@ impl Session {
     pub fn handle(&mut self, now: Millis, event: Event) -> Vec<Action> {
         let mut actions = match event {
             Event::Wake(wake) => self.wake(now, wake),
-            Event::Written { immediate } => self.written(now, immediate),
+            Event::Written { immediate, urgent } => self.written(now, immediate, urgent),
+            Event::Supply(supply) => self.supplied(now, supply),
             Event::Tick => self.tick(now),
             Event::Network(up) => self.network(now, up),
             Event::Done(report) => self.done(now, report),
@@ -309,6 +332,10 @@ impl Session {
                 Word::Offline,
                 reason(ReasonCode::OfflineNoNetwork, "no network", "it syncs by itself when one is back"),
             ),
+            State::Idle if self.saving() != Saving::Nothing && !self.gathers() => {
+                let word = if pending > 0 || !self.proven { Word::Pending } else { Word::InStep };
+                (word, thrift::reason(self.saving()))
+            }
             State::Idle if pending > 0 && self.agenda.has_writes() => {
                 (Word::Pending, reason(ReasonCode::PendingDebounce, "written a moment ago", "it is sent shortly"))
             }
@@ -335,15 +362,27 @@ impl Session {
     fn next_at(&self) -> Option<Millis> {
         match &self.state {
             State::Waiting { until, .. } if self.network => Some(*until),
-            State::Idle if self.network => self.agenda.next(&self.schedule),
+            State::Idle if self.network => self.agenda.next(&self.schedule, self.thrift()),
             _ => None,
         }
     }
 
+    fn thrift(&self) -> Thrift {
+        self.saving().thrift()
+    }
+
+    /// Something urgent was written, and is sent shortly although much is saved.
+    fn gathers(&self) -> bool {
+        self.agenda.is_urgent() && thrift::starts(self.thrift(), Wake::Write, true)
+    }
+
     fn wake(&mut self, now: Millis, wake: Wake) -> Vec<Action> {
+        if !thrift::starts(self.thrift(), wake, self.agenda.is_urgent()) {
+            return Vec::new();
+        }
         match &mut self.state {
             State::Running(cycle) => {
-                cycle.again = Some(cycle.again.unwrap_or(wake));
+                cycle.repeat(wake);
                 Vec::new()
             }
             State::Waiting { fault, until, .. } => {
@@ -352,7 +391,9 @@ impl Session {
                 let asked_to_wait = fault.kind == FaultKind::Throttled && *until > now;
                 match wake {
                     Wake::Command | Wake::Foreground => self.begin(now, wake),
-                    Wake::Network | Wake::Reachable | Wake::Live if !asked_to_wait => self.begin(now, wake),
+                    Wake::Network | Wake::Reachable | Wake::Live | Wake::Supply if !asked_to_wait => {
+                        self.begin(now, wake)
+                    }
                     _ => Vec::new(),
                 }
             }
@@ -363,11 +404,12 @@ impl Session {
         }
     }
 
-    fn written(&mut self, now: Millis, immediate: bool) -> Vec<Action> {
-        self.agenda.written(now);
+    fn written(&mut self, now: Millis, immediate: bool, urgent: bool) -> Vec<Action> {
+        self.agenda.written(now, urgent);
+        let immediate = immediate && thrift::starts(self.thrift(), Wake::Write, self.agenda.is_urgent());
         match (&mut self.state, immediate) {
             (State::Running(cycle), true) => {
-                cycle.again = Some(cycle.again.unwrap_or(Wake::Write));
+                cycle.repeat(Wake::Write);
                 Vec::new()
             }
             (State::Idle, true) if self.network => self.begin(now, Wake::Write),
@@ -381,6 +423,7 @@ impl Session {
             State::Waiting { .. } if due => self.begin(now, Wake::Timer),
             State::Idle if due => {
                 let written = self.agenda.debounced(&self.schedule).is_some_and(|at| at <= now);
+                let written = written && thrift::starts(self.thrift(), Wake::Write, self.agenda.is_urgent());
                 self.begin(now, if written { Wake::Write } else { Wake::Timer })
             }
             _ => Vec::new(),
@@ -396,6 +439,27 @@ impl Session {
             return actions;
         }
         vec![Action::Tell]
+    }
+
+    /// What begins to be saved breaks off what nobody asked for; what is saved no more
+    /// makes up for what waited.
+    fn supplied(&mut self, now: Millis, supply: Supply) -> Vec<Action> {
+        let before = self.thrift();
+        self.supply = supply;
+        let after = self.thrift();
+        let mut actions = vec![Action::Tell];
+        if after != Thrift::Sync && std::mem::take(&mut self.listening) {
+            actions.push(Action::Listen(false));
+        }
+        if let State::Running(cycle) = &mut self.state
+            && thrift::stays_here(after, cycle.cause)
+        {
+            cycle.then = cycle.then.or(Some(Then::Rest));
+        }
+        if after < before {
+            actions.extend(self.wake(now, Wake::Supply));
+        }
+        actions
     }
 
     fn leave(&mut self, then: Then) -> Vec<Action> {
@@ -422,12 +486,15 @@ impl Session {
     fn begin(&mut self, _now: Millis, cause: Wake) -> Vec<Action> {
         let streak = self.streak();
         let before = if let State::Waiting { fault, .. } = &self.state { Some(fault.clone()) } else { None };
-        self.agenda.begin();
+        let then = thrift::stays_here(self.thrift(), cause).then_some(Then::Rest);
+        if then.is_none() {
+            self.agenda.begin();
+        }
         self.state = State::Running(Cycle {
             step: Step::Begin,
             cause,
             again: None,
-            then: None,
+            then,
             settle_first: false,
             pull_first: false,
             audit_due: false,
@@ -482,19 +549,22 @@ impl Session {
         self.agenda.end(now, &self.schedule, soonest.map(|wait| now.saturating_add(wait)));
         let mut actions = vec![Action::Tell];
         self.state = match (cycle.then, cycle.fault) {
-            (Some(then), _) => then.state(),
-            (None, Some(fault)) if fault.kind.verdict() == Verdict::Halt => State::Halted(fault),
-            (None, Some(fault)) => {
+            (Some(then @ (Then::Pause | Then::Detach)), _) => then.state(),
+            (_, Some(fault)) if fault.kind.verdict() == Verdict::Halt => State::Halted(fault),
+            (_, Some(fault)) => {
                 // A person's own tries on the way do not make the next wait longer.
                 let asked = cycle.cause == Wake::Command && cycle.streak > 0;
                 let streak = if asked { cycle.streak } else { cycle.streak + 1 };
-                let (first, max) = (self.schedule.backoff_first, self.schedule.backoff_max);
+                // Whoever is sparing does not begin with short waits.
+                let Schedule { backoff_first, backoff_max: max, .. } = self.schedule;
+                let first = if self.thrift() == Thrift::Sync { backoff_first } else { max };
                 let wait = backoff::delay(streak, first, max, fault.retry_after, &mut self.chance);
                 State::Waiting { until: now.saturating_add(wait), streak, fault }
             }
+            (Some(then @ Then::Rest), None) => then.state(),
             (None, None) => {
                 self.proven = true;
-                if self.schedule.live && !self.listening {
+                if self.schedule.live && !self.listening && self.thrift() == Thrift::Sync {
                     self.listening = true;
                     actions.push(Action::Listen(true));
                 }
@@ -502,7 +572,10 @@ impl Session {
             }
         };
         if let (State::Idle, Some(wake)) = (&self.state, cycle.again) {
-            actions.extend(self.begin(now, wake));
+            actions.extend(match thrift::starts(self.thrift(), wake, self.agenda.is_urgent()) {
+                true => self.begin(now, wake),
+                false => Vec::new(),
+            });
         } else if let (State::Waiting { .. }, Some(Wake::Command | Wake::Network | Wake::Reachable)) =
             (&self.state, cycle.again)
         {
@@ -513,6 +586,11 @@ impl Session {
 }
 
 impl Cycle {
+    /// One more cycle follows this one. A person's word is not lost among other wakes.
+    fn repeat(&mut self, wake: Wake) {
+        self.again = Some(if wake == Wake::Command { wake } else { self.again.unwrap_or(wake) });
+    }
+
     /// The step after the one that was just reported.
     fn follow(&mut self, report: Report) -> Result<Step, Fault> {
         Ok(match report {
@@ -604,6 +682,7 @@ impl Then {
         match self {
             Then::Pause => State::Paused,
             Then::Detach => State::Detached,
+            Then::Rest => State::Idle,
         }
     }
 }
@@ -629,7 +708,7 @@ mod tests {
     use super::*;
 
     fn session() -> Session {
-        Session::new(Schedule { every: Some(300_000), ..Schedule::default() }, Chance::new(7))
+        Session::new(Schedule { every: Some(300_000), ..Schedule::default() }, Chance::new(7), Supply::default())
     }
 
     fn fault(kind: FaultKind) -> Fault {
@@ -779,7 +858,7 @@ mod tests {
             let next = view.next_at.unwrap();
             assert!(next - now >= 750 && next - now <= 75_000, "{streak}: {}", next - now);
             // Neither a write nor an early alarm shortens the wait.
-            session.handle(now, Event::Written { immediate: true });
+            session.handle(now, Event::Written { immediate: true, urgent: false });
             session.handle(next - 1, Event::Tick);
             assert!(!session.is_running());
             now = next;
@@ -842,9 +921,12 @@ mod tests {
     fn without_a_network_nothing_is_tried_until_it_is_back() {
         let mut session = session();
         session.handle(0, Event::Network(false));
-        for event in
-            [Event::Wake(Wake::Timer), Event::Written { immediate: true }, Event::Tick, Event::Wake(Wake::Live)]
-        {
+        for event in [
+            Event::Wake(Wake::Timer),
+            Event::Written { immediate: true, urgent: false },
+            Event::Tick,
+            Event::Wake(Wake::Live),
+        ] {
             session.handle(10_000_000, event);
             assert!(!session.is_running());
         }
@@ -913,5 +995,94 @@ mod tests {
             }
         }
         assert_eq!(rounds, ROUNDS_MAX);
+    }
+
+    fn sparing(on_battery: Thrift) -> Session {
+        let schedule = Schedule { every: Some(300_000), on_battery, ..Schedule::default() };
+        Session::new(schedule, Chance::new(7), BATTERY)
+    }
+
+    const BATTERY: Supply = Supply { on_battery: Some(true), metered: None };
+    const MAINS: Supply = Supply { on_battery: Some(false), metered: None };
+
+    fn code(session: &Session, pending: u64) -> Option<ReasonCode> {
+        session.view(pending).reason.map(|reason| reason.code)
+    }
+
+    #[test]
+    fn whoever_waits_looks_at_the_file_and_goes_to_the_remote_for_a_person_alone() {
+        let mut session = sparing(Thrift::Wait);
+        session.handle(0, Event::Wake(Wake::Start));
+        assert!(session.is_cut_short());
+        assert_eq!(run(&mut session, &[Report::Began, Report::Ended { retry_in: None }]), [Step::End]);
+        assert_eq!((session.view(0).word, code(&session, 0)), (Word::Pending, Some(ReasonCode::OnBattery)));
+        for wake in [Wake::Timer, Wake::Live, Wake::Network, Wake::Foreground] {
+            session.handle(1, Event::Wake(wake));
+            assert!(!session.is_running(), "{wake:?}");
+        }
+        session.handle(1, Event::Written { immediate: true, urgent: true });
+        assert_eq!((session.is_running(), session.view(1).next_at), (false, None));
+        session.handle(2, Event::Wake(Wake::Command));
+        assert!(!session.is_cut_short());
+        run(&mut session, &QUIET);
+        assert_eq!((session.view(0).word, code(&session, 0)), (Word::InStep, Some(ReasonCode::OnBattery)));
+    }
+
+    #[test]
+    fn what_is_saved_no_more_is_made_up_for_at_once() {
+        let mut session = sparing(Thrift::Wait);
+        session.handle(0, Event::Supply(MAINS));
+        assert_eq!(session.cause(), Some(Wake::Supply));
+        // Back to the battery in the middle of it: broken off, and a person's word is not.
+        assert_eq!(run(&mut session, &QUIET[..2]), [Step::Greet, Step::Stage]);
+        session.handle(0, Event::Wake(Wake::Live));
+        session.handle(0, Event::Supply(BATTERY));
+        session.handle(0, Event::Wake(Wake::Command));
+        let reports = [Report::Staged { something: false }, Report::Ended { retry_in: None }];
+        assert_eq!(run(&mut session, &reports), [Step::End, Step::Begin]);
+        assert_eq!((session.cause(), session.is_cut_short()), (Some(Wake::Command), false));
+    }
+
+    #[test]
+    fn whoever_saves_syncs_for_what_is_urgent_and_takes_the_rest_along() {
+        let mut session = sparing(Thrift::Save);
+        session.handle(0, Event::Wake(Wake::Start));
+        run(&mut session, &QUIET);
+        session.handle(10, Event::Written { immediate: false, urgent: false });
+        assert_eq!((session.view(1).next_at, code(&session, 1)), (None, Some(ReasonCode::OnBattery)));
+        session.handle(20, Event::Written { immediate: false, urgent: true });
+        assert_eq!((session.view(1).next_at, code(&session, 1)), (Some(30_010), Some(ReasonCode::PendingDebounce)));
+        session.handle(30_010, Event::Tick);
+        assert_eq!(session.cause(), Some(Wake::Write));
+        run(&mut session, &QUIET);
+        session.handle(40_000, Event::Written { immediate: true, urgent: true });
+        assert!(session.is_running());
+    }
+
+    #[test]
+    fn the_live_channel_is_closed_while_much_is_saved() {
+        let mut session = sparing(Thrift::Save);
+        session.handle(0, Event::Wake(Wake::Start));
+        let mut heard = Vec::new();
+        let mut play = |session: &mut Session, event| {
+            let actions = session.handle(0, event);
+            heard.extend(actions.into_iter().filter(|action| matches!(action, Action::Listen(_))));
+        };
+        QUIET.into_iter().for_each(|report| play(&mut session, Event::Done(report)));
+        play(&mut session, Event::Supply(MAINS));
+        QUIET.into_iter().for_each(|report| play(&mut session, Event::Done(report)));
+        play(&mut session, Event::Supply(BATTERY));
+        assert_eq!(heard, [Action::Listen(true), Action::Listen(false)]);
+    }
+
+    #[test]
+    fn a_fault_of_the_file_is_tried_again_while_everything_waits() {
+        let mut session = sparing(Thrift::Wait);
+        session.handle(0, Event::Wake(Wake::Start));
+        session.handle(0, Event::Failed(fault(FaultKind::File)));
+        session.handle(0, Event::Done(Report::Ended { retry_in: None }));
+        let next = session.view(0).next_at.unwrap();
+        session.handle(next, Event::Tick);
+        assert!(session.is_running() && session.is_cut_short());
     }
 }

@@ -164,6 +164,12 @@ pub struct TelemetryEvent {
 pub struct Network {
     /// False where this machine has no network at all.
     pub online: bool,
+    /// True while a battery drains, and where the network is paid for by what goes over it;
+    /// null where the system does not say, or no replica's schedule asks.
+    #[serde(default)]
+    pub on_battery: Option<bool>,
+    #[serde(default)]
+    pub metered: Option<bool>,
     pub replicas: Vec<NetworkReplica>,
 }
 
@@ -171,6 +177,9 @@ pub struct Network {
 pub struct NetworkReplica {
     pub name: String,
     pub online: bool,
+    /// `sync`, or `save` or `wait` where its schedule says so for that.
+    #[serde(default)]
+    pub saving: String,
     pub latency_ms: Option<u64>,
     /// Failed cycles in a row.
     pub failures: u32,

@@ -9,40 +9,38 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use interprocess::ConnectWaitMode;
-use interprocess::local_socket::traits::Stream as _;
+use interprocess::local_socket::traits::{Stream as _, StreamCommon as _};
 use interprocess::local_socket::{ConnectOptions, GenericFilePath, Stream, ToFsName};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
-use super::answer::Subscribed;
-use super::method::{Builtin, Request, Subscribe};
+use super::answer::{self, Subscribed};
+use super::method::{Builtin, Hello, Request, Subscribe};
 use super::service::{CallError, Event, Topic};
 use crate::model::ReasonCode;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Answered by the server itself, whatever its replicas do.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const LINE_BYTES_MAX: u64 = 16 << 20;
 
 #[derive(Debug)]
 pub enum ClientError {
     /// Nobody listens there.
-    NoAgent {
-        socket: PathBuf,
-    },
+    NoAgent { socket: PathBuf },
     /// The socket, or the agent behind it, is not for this user.
-    NotAllowed {
-        socket: PathBuf,
-    },
+    NotAllowed { socket: PathBuf },
     TimedOut {
         after: Duration,
+        /// Whose process listens there, where the system says so.
+        pid: Option<i32>,
     },
     /// The agent answered, and said no.
     Refused(CallError),
     /// The agent went away in the middle, or what came is not an answer.
-    Broken {
-        text: String,
-    },
+    Broken { text: String },
 }
 
 impl std::fmt::Display for ClientError {
@@ -52,7 +50,7 @@ impl std::fmt::Display for ClientError {
             ClientError::NotAllowed { socket } => {
                 write!(formatter, "the agent at {} is not for this user", socket.display())
             }
-            ClientError::TimedOut { after } => {
+            ClientError::TimedOut { after, .. } => {
                 write!(formatter, "the agent gave no answer within {after:?}")
             }
             ClientError::Refused(error) => error.fmt(formatter),
@@ -103,6 +101,18 @@ impl Client {
         self.ask(request.method(), &json!(request), timeout)
     }
 
+    /// Whose process listens at the other end, where the system says so.
+    pub fn agent_pid(&self) -> Option<i32> {
+        self.stream.get_ref().peer_creds().ok().and_then(|creds| creds.pid())
+    }
+
+    /// The agent's version.
+    pub fn agent_version(&mut self) -> Result<String, ClientError> {
+        let asked = Builtin::from(Hello { client: None, api: None });
+        let hello: answer::Hello = self.ask(asked.method(), &json!(asked), HELLO_TIMEOUT)?;
+        Ok(hello.daemon)
+    }
+
     /// Turns the connection into a stream of events, after a snapshot.
     pub fn subscribe(mut self, topics: &[Topic]) -> Result<(Subscribed, Events), ClientError> {
         let params = Builtin::from(Subscribe { topics: Some(topics.to_vec()), since: None });
@@ -147,7 +157,7 @@ impl Client {
             }
             Ok(_) => String::from_utf8(line).map(Some).map_err(not_an_answer),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                Err(ClientError::TimedOut { after: timeout })
+                Err(ClientError::TimedOut { after: timeout, pid: self.agent_pid() })
             }
             Err(error) => Err(broken(error)),
         }

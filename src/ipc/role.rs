@@ -46,7 +46,7 @@ fn refused(text: &str) -> CallError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ipc::method::{MetricsGet, QueueDiscard, ReplicaStatus, SyncNow};
+    use crate::ipc::method::{Method, MetricsGet, Param, QueueDiscard, ReplicaStatus, SyncNow};
 
     #[test]
     fn only_the_own_user_and_root_get_in_unless_the_socket_is_shared() {
@@ -88,5 +88,72 @@ mod tests {
             assert_eq!(got, allowed, "{uid} {role:?}");
             assert_eq!(may_listen(&peer).is_ok(), role != Role::Owner);
         }
+    }
+
+    /// Every method there is, by what it takes: a look, or a change; of one replica or of all.
+    #[test]
+    fn each_method_is_for_those_it_is_written_for() {
+        use Role::*;
+        const LOOKS: [&str; 11] = [
+            "replica.list",
+            "replica.status",
+            "queue.list",
+            "row.explain",
+            "plan.get",
+            "conflicts.list",
+            "conflicts.get",
+            "history.list",
+            "metrics.get",
+            "network.status",
+            "telemetry.get",
+        ];
+        const NO_REPLICA: [&str; 6] =
+            ["replica.list", "metrics.get", "network.status", "telemetry.get", "telemetry.on", "telemetry.off"];
+        let owner = |replica: &str| if replica == "x" { Some(7) } else { None };
+        let mut seen = 0;
+        for method in Request::METHODS {
+            let looks = LOOKS.contains(&method.name);
+            let named = method.params.iter().any(|param| param.name == "replica");
+            assert_eq!(named, !NO_REPLICA.contains(&method.name), "{}", method.name);
+            let must_name = method.params.iter().any(|param| param.name == "replica" && param.required);
+            // Once with every parameter, once with those it insists on.
+            for all in [true, false] {
+                let about_one = named && (all || must_name);
+                let request = sample(method, |param| all || param.required);
+                for (role, uid, allowed) in [
+                    (Full, 1000, true),
+                    (Reader, 6, looks),
+                    (Reader, 7, looks || about_one),
+                    (Owner, 7, about_one),
+                    (Owner, 6, false),
+                ] {
+                    let peer = Peer { uid, pid: None, role };
+                    let got = may_call(&peer, &request, owner);
+                    assert_eq!(got.is_ok(), allowed, "{} {role:?} {uid} {about_one}", method.name);
+                    if let Err(error) = got {
+                        assert_eq!((error.reason, error.hint.is_empty()), (ReasonCode::NotAllowed, false));
+                    }
+                    seen += 1;
+                }
+            }
+        }
+        assert_eq!(seen, Request::METHODS.len() * 10);
+    }
+
+    fn sample(method: &Method, keep: impl Fn(&Param) -> bool) -> Request {
+        let member = |param: &Param| {
+            let value = match param.shape {
+                "string" if param.name == "take" => r#""local""#,
+                "string" => r#""x""#,
+                "integer" => "1",
+                "boolean" => "true",
+                "object" => "{}",
+                _ => "[]",
+            };
+            format!("{:?}:{value}", param.name)
+        };
+        let members: Vec<String> = method.params.iter().filter(|param| keep(param)).map(member).collect();
+        let params = serde_json::value::RawValue::from_string(format!("{{{}}}", members.join(","))).unwrap();
+        Request::decode(method.name, &params).unwrap()
     }
 }

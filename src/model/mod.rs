@@ -15,6 +15,7 @@ pub mod schema;
 pub mod settings;
 pub mod status;
 pub mod strategy;
+pub mod supply;
 pub mod text;
 pub mod value;
 
@@ -28,6 +29,7 @@ pub use page::{Cursor, Page, RemoteRow};
 pub use reason::{Reason, ReasonCode};
 pub use schema::{Column, ForeignKey, Table, Unique};
 pub use strategy::{ColumnRule, DeleteRule, Policy, SideRule, SoftDelete, Strategy, Times};
+pub use supply::{Saving, Supply};
 pub use value::Value;
 
 /// A row: one value a column, in the order of the column list it travels with.

@@ -33,6 +33,13 @@ macro_rules! reason_codes {
     };
 }
 
+impl ReasonCode {
+    /// Nothing is wrong: the config says to be sparing for now.
+    pub fn is_saving(self) -> bool {
+        matches!(self, ReasonCode::OnBattery | ReasonCode::OnMetered)
+    }
+}
+
 reason_codes! {
     /// Written a moment ago; the debounce runs.
     PendingDebounce => "pending_debounce",
@@ -42,6 +49,10 @@ reason_codes! {
     PendingParent => "pending_parent",
     /// Refused before; tried again later.
     PendingRetry => "pending_retry",
+    /// The config says to be sparing while a battery drains.
+    OnBattery => "on_battery",
+    /// The same, where the network is paid for by what goes over it.
+    OnMetered => "on_metered",
     OfflineNoNetwork => "offline_no_network",
     OfflineHubDown => "offline_hub_down",
     /// Something answered that does not speak the protocol.
@@ -82,6 +93,8 @@ reason_codes! {
     TableMissing => "table_missing",
     DatabaseMissing => "database_missing",
     DatabaseLocked => "database_locked",
+    /// Another agent keeps it in step.
+    DatabaseTaken => "database_taken",
     DatabaseReadOnly => "database_read_only",
     DatabaseNotSqlite => "database_not_sqlite",
     DatabaseCorrupt => "database_corrupt",
@@ -101,4 +114,7 @@ reason_codes! {
     TimedOut => "timed_out",
     Unsent => "unsent",
     Internal => "internal",
+    /// Said by a newer version, to one that does not know the code.
+    #[serde(other)]
+    Unknown => "unknown",
 }

@@ -122,6 +122,33 @@ pub struct Schedule {
     pub backoff_max: Millis,
     /// How often to look at the file where events do not arrive.
     pub poll: Millis,
+    pub on_battery: Thrift,
+    pub on_metered: Thrift,
+}
+
+/// What a replica does by itself while power or network is dear. A person's word goes
+/// before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Thrift {
+    /// The same as ever.
+    #[default]
+    Sync,
+    /// Only what is urgent starts a sync.
+    Save,
+    /// Nothing goes out or comes in.
+    Wait,
+}
+
+impl Thrift {
+    pub const WORDS: [&str; 3] = ["sync", "save", "wait"];
+
+    pub fn word(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
+
+    pub fn parse(word: &str) -> Option<Thrift> {
+        [Thrift::Sync, Thrift::Save, Thrift::Wait].into_iter().find(|thrift| thrift.word() == word)
+    }
 }
 
 impl Default for Schedule {
@@ -136,6 +163,8 @@ impl Default for Schedule {
             backoff_first: 1_000,
             backoff_max: 60_000,
             poll: 2_000,
+            on_battery: Thrift::Sync,
+            on_metered: Thrift::Sync,
         }
     }
 }
@@ -192,6 +221,7 @@ impl Default for Priority {
 }
 
 impl Priority {
+    pub const HIGH: Priority = Priority(1);
     pub const WORDS: [&'static str; 5] = ["critical", "high", "normal", "low", "background"];
 
     pub fn word(self) -> &'static str {
@@ -257,6 +287,13 @@ pub struct Wire {
 }
 
 impl TableRule {
+    /// A change of it may not wait for better times.
+    pub fn is_urgent(&self) -> bool {
+        let single = [self.insert_priority, self.update_priority, self.delete_priority];
+        let high = |priority: Priority| priority <= Priority::HIGH;
+        self.immediate || high(self.priority) || single.into_iter().flatten().any(high)
+    }
+
     pub fn priority_of(&self, operation: super::Operation) -> Priority {
         match operation {
             super::Operation::Insert => self.insert_priority,

@@ -15,7 +15,7 @@ use crate::engine::incarnation::Known;
 use crate::engine::session::{Action, Event, Session, Step, View, Wake};
 use crate::model::settings::{Limits, Priority, Remote, Replica, Schedule, TableRule, TokenSource};
 use crate::model::status::State;
-use crate::model::{Fault, FaultKind, ReasonCode};
+use crate::model::{Fault, FaultKind, ReasonCode, Supply};
 use crate::store::open::Manners;
 use crate::store::{Slice, Store};
 
@@ -230,7 +230,7 @@ fn born(
     connected: &Arc<AtomicBool>,
 ) -> (Session, Performer) {
     let mut names = Chance::new(seed.wrapping_add(life << 32));
-    let session = Session::new(replica.schedule.clone(), Chance::new(names.next_u64()));
+    let session = Session::new(replica.schedule.clone(), Chance::new(names.next_u64()), Supply::default());
     let remote = SimRemote { far: far.clone(), device: number, connected: connected.clone() };
     let world = World {
         clock: Box::new(clock.clone()),

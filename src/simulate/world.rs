@@ -211,7 +211,7 @@ impl World {
         self.looks[at] = after;
         self.written[at] = true;
         let now = self.now;
-        self.devices[at].tell(now, Event::Written { immediate: chance.below(4) == 0 });
+        self.devices[at].tell(now, Event::Written { immediate: chance.below(4) == 0, urgent: false });
         self.say(|| format!("device {at} writes: {told:?}"));
         Ok(())
     }

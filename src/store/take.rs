@@ -7,14 +7,14 @@
 use std::collections::HashSet;
 
 use super::base::{self, Base, Contents};
-use super::error::Obstacle;
+use super::fit::{differing, fit, grown, is_base};
+use super::put::obstructed;
 use super::row::{self, Found};
 use super::{Judge, Now, Result, Synced, Writer};
 use crate::model::conflict::{Conflict, Meeting, Resolution, Verdict};
 use crate::model::{
     ConflictKind, Key, Operation, ReasonCode, RemoteRow, Revision, Row, Settler, Stamp, Strategy, Value,
 };
-use crate::sqlite::capture::LogOp;
 
 /// What became of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,13 +46,13 @@ pub(crate) struct Manner<'a> {
 }
 
 /// A row's state on this side, and the remote's version fitted to the local columns.
-struct Sides {
-    key: Vec<u8>,
-    base: Option<Base>,
-    local: Option<Row>,
-    remote: Option<Row>,
+pub(super) struct Sides {
+    pub(super) key: Vec<u8>,
+    pub(super) base: Option<Base>,
+    pub(super) local: Option<Row>,
+    pub(super) remote: Option<Row>,
     /// Positions of the local columns that the remote's version speaks of.
-    spoken: Vec<usize>,
+    pub(super) spoken: Vec<usize>,
 }
 
 /// What a look at a remote without revisions found.
@@ -205,16 +205,6 @@ impl Writer<'_> {
         }
     }
 
-    /// Both sides have the same row: remember that.
-    fn agree(&self, synced: &Synced, remote: &RemoteRow, sides: &Sides) -> Result<()> {
-        self.unpark(synced, &sides.key)?;
-        self.clear_aside(synced, &sides.key)?;
-        match &sides.local {
-            Some(row) => self.set_base(synced, &sides.key, remote.revision, remote.stamp, &base::body(synced, row)),
-            None => self.drop_base(synced, &sides.key),
-        }
-    }
-
     /// The table here has grown since the base was taken: what the remote has in columns
     /// that came is nobody's loss, and no conflict where it has no other news.
     fn grow(
@@ -358,232 +348,12 @@ impl Writer<'_> {
         }))
     }
 
-    /// The local row holds what the remote has: the base follows.
-    fn rest(&self, synced: &Synced, remote: &RemoteRow, sides: &Sides) -> Result<()> {
-        self.unpark(synced, &sides.key)?;
-        if remote.row.is_none() {
-            return self.drop_base(synced, &sides.key);
-        }
-        let whole = sides.spoken.len() == synced.columns.len();
-        let body = match (&sides.remote, whole) {
-            (Some(row), true) => base::body(synced, row),
-            _ => {
-                let stored = row::read(self.db, synced, &remote.key)?.row();
-                base::body(synced, &stored.expect("BUG: the row was just written"))
-            }
-        };
-        self.set_base(synced, &sides.key, remote.revision, remote.stamp, &body)
-    }
-
-    /// The local row goes on differing: the base is the remote's version, and the log
-    /// says that there is something to send.
-    fn stand(&mut self, synced: &Synced, remote: &RemoteRow, sides: &Sides, now: Now) -> Result<()> {
-        self.unpark(synced, &sides.key)?;
-        match &sides.remote {
-            Some(row) => {
-                self.set_base(synced, &sides.key, remote.revision, remote.stamp, &base::body(synced, row))?;
-            }
-            None => self.drop_base(synced, &sides.key)?,
-        }
-        let widths = self.widths();
-        let written = self.outbox.written_at(self.db, &widths, synced.id, &sides.key)?;
-        self.note_row(synced.id, LogOp::Update, written.unwrap_or(now.millis), &remote.key)
-    }
-
-    fn put(
-        &self,
-        synced: &Synced,
-        key: &Key,
-        local: Option<&Row>,
-        wanted: Option<&Row>,
-        spoken: &[usize],
-    ) -> Result<Option<Obstacle>> {
-        match (local, wanted) {
-            (None, None) => Ok(None),
-            (None, Some(row)) => row::insert(self.db, synced, spoken, row),
-            (Some(_), None) => row::delete(self.db, synced, key),
-            (Some(old), Some(row)) => {
-                let changed: Vec<usize> = spoken.iter().copied().filter(|at| old[*at] != row[*at]).collect();
-                row::update(self.db, synced, key, &changed, row)
-            }
-        }
-    }
-
-    /// Whether the row's references allow it to be written: `None` when they do.
-    fn references(&self, synced: &Synced, remote: &RemoteRow, sides: &Sides, manner: Manner) -> Result<Option<Taken>> {
-        match &sides.remote {
-            Some(row) => self.parents(synced, row, sides, manner),
-            None => self.children(synced, remote, sides, manner),
-        }
-    }
-
-    fn parents(&self, synced: &Synced, row: &Row, sides: &Sides, manner: Manner) -> Result<Option<Taken>> {
-        for foreign in &synced.table.foreign_keys {
-            let Some(parent) = self.find(&foreign.parent) else { continue };
-            let Some(values) = values_of(synced, row, &foreign.columns) else { continue };
-            let before = sides.local.as_ref().and_then(|local| values_of(synced, local, &foreign.columns));
-            if values.iter().any(Value::is_null) || before.as_ref() == Some(&values) {
-                continue;
-            }
-            if row::exists(self.db, parent, &foreign.parent_columns, &values)? {
-                continue;
-            }
-            let by_key = Key(values);
-            if manner.company.contains(&(parent.id, by_key.clone())) || itself(synced, parent, row, &by_key) {
-                continue;
-            }
-            // Deleted here and not yet sent: the remote will say what becomes of it.
-            let deleted_here = !self.never_there(parent, &by_key)?;
-            if manner.caught_up && !deleted_here {
-                continue;
-            }
-            return Ok(Some(Taken::Blocked(
-                ReasonCode::ParkedParent,
-                format!("it refers to {} {}, which is not here", parent.name(), by_key),
-            )));
-        }
-        Ok(None)
-    }
-
-    fn children(&self, synced: &Synced, remote: &RemoteRow, sides: &Sides, manner: Manner) -> Result<Option<Taken>> {
-        let Some(local) = &sides.local else { return Ok(None) };
-        let mut waits = None;
-        for child in self.tables.values() {
-            for foreign in &child.table.foreign_keys {
-                if !foreign.parent.eq_ignore_ascii_case(synced.name()) {
-                    continue;
-                }
-                let Some(values) = values_of(synced, local, &foreign.parent_columns) else { continue };
-                for key in row::keys_where(self.db, child, &foreign.columns, &values, 20)? {
-                    if child.id == synced.id && key == remote.key {
-                        continue;
-                    }
-                    if self.is_unsent(child, &key)? {
-                        return Ok(Some(Taken::Conflict { pending: true }));
-                    }
-                    waits = Some(format!("{} {} still refers to it", child.name(), key));
-                }
-            }
-        }
-        Ok(waits.filter(|_| !manner.caught_up).map(|text| Taken::Blocked(ReasonCode::ParkedParent, text)))
-    }
-
-    /// Writes the remote's version of a clean row that was taken out of its table a
-    /// moment ago, under its old rowid. False when something else is in the way.
-    pub(crate) fn put_back(
-        &self,
-        synced: &Synced,
-        remote: &RemoteRow,
-        rowid: Option<i64>,
-        local: Option<Row>,
-    ) -> Result<bool> {
-        let (fitted, spoken) = fit(synced, remote, local.as_ref());
-        let all: Vec<usize> = if local.is_some() { (0..synced.columns.len()).collect() } else { spoken.clone() };
-        let row = fitted.as_ref().expect("BUG: only rows are put back, not tombstones");
-        if row::insert_at(self.db, synced, rowid, &all, row)?.is_some() {
-            return Ok(false);
-        }
-        let sides = Sides { key: remote.key.encode(), base: None, local, remote: fitted, spoken };
-        self.rest(synced, remote, &sides)?;
-        Ok(true)
-    }
-
-    /// The remote's version under the local columns; `None` for a tombstone.
-    pub(crate) fn fitted(&self, synced: &Synced, remote: &RemoteRow) -> Option<Row> {
-        fit(synced, remote, None).0
-    }
-
-    /// Writes the remote's version over the local row, whatever that is, and takes it
-    /// as the base.
-    pub(crate) fn restore(&mut self, synced: &Synced, remote: &RemoteRow, local: &Row) -> Result<Option<Obstacle>> {
-        let (fitted, spoken) = fit(synced, remote, Some(local));
-        let obstacle = self.put(synced, &remote.key, Some(local), fitted.as_ref(), &spoken)?;
-        if obstacle.is_none() {
-            let sides =
-                Sides { key: remote.key.encode(), base: None, local: Some(local.clone()), remote: fitted, spoken };
-            self.rest(synced, remote, &sides)?;
-        }
-        Ok(obstacle)
-    }
-
-    /// The remote, in this epoch, has never had the row as far as this side knows.
-    pub(crate) fn never_there(&self, synced: &Synced, key: &Key) -> Result<bool> {
-        Ok(self.base(synced, &key.encode())?.is_none_or(|base| base.revision == Revision::NONE))
-    }
-
     /// A row that the remote has not seen as it is.
     pub(crate) fn is_unsent(&self, synced: &Synced, key: &Key) -> Result<bool> {
         let local = row::read(self.db, synced, key)?.row();
         let base = self.base(synced, &key.encode())?;
         Ok(base::difference(synced, local.as_ref(), base.as_ref()) != base::Difference::Same)
     }
-
-    /// A deletion met children that were never sent: the row stays, and is sent again.
-    /// What merely waits is handed back.
-    fn yield_to(
-        &mut self,
-        synced: &Synced,
-        remote: &RemoteRow,
-        sides: &Sides,
-        blocked: Taken,
-        manner: Manner,
-    ) -> Result<Taken> {
-        if !matches!(blocked, Taken::Conflict { .. }) {
-            return Ok(blocked);
-        }
-        self.stand(synced, remote, sides, manner.now)?;
-        self.record(&Conflict {
-            id: 0,
-            table: synced.name().to_owned(),
-            key: remote.key.clone(),
-            kind: ConflictKind::ForeignKey,
-            strategy: synced.rule.strategy,
-            columns: synced.columns.to_vec(),
-            base: sides.base.as_ref().and_then(|base| base.row_under(synced)),
-            local: sides.local.clone(),
-            remote: None,
-            result: sides.local.clone(),
-            settled_by: Some(Settler::Rule),
-            at: manner.now.millis,
-            remote_device: remote.device.clone(),
-            note: "deleted there while rows here that were not sent yet refer to it: it was kept and sent again"
-                .to_owned(),
-        })?;
-        Ok(Taken::Conflict { pending: true })
-    }
-}
-
-/// The remote's version under the local columns, and which of them it speaks of. What
-/// it does not know keeps its local value, or its default.
-fn fit(synced: &Synced, remote: &RemoteRow, local: Option<&Row>) -> (Option<Row>, Vec<usize>) {
-    let Some(values) = &remote.row else { return (None, Vec::new()) };
-    if remote.columns.len() == synced.columns.len() && *remote.columns == *synced.columns {
-        return (Some(values.clone()), (0..values.len()).collect());
-    }
-    let mut spoken = Vec::new();
-    let row = synced
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(at, name)| match remote.columns.iter().position(|column| column.eq_ignore_ascii_case(name)) {
-            Some(place) => {
-                spoken.push(at);
-                values[place].clone()
-            }
-            None => local.map_or_else(|| synced.defaults[at].clone(), |row| row[at].clone()),
-        })
-        .collect();
-    (Some(row), spoken)
-}
-
-/// The local row with the remote's values in columns that came after the base was taken,
-/// where it has nothing but their default.
-fn grown(synced: &Synced, base: &Base, sides: &Sides) -> Option<Row> {
-    let (Some(local), Some(theirs)) = (&sides.local, &sides.remote) else { return sides.local.clone() };
-    let takes =
-        |at: usize| sides.spoken.contains(&at) && base.lacks(&synced.columns[at]) && local[at] == synced.defaults[at];
-    let both = local.iter().zip(theirs).enumerate();
-    Some(both.map(|(at, (ours, theirs))| if takes(at) { theirs } else { ours }.clone()).collect())
 }
 
 /// The remote began a new log and has an older version than it once acknowledged: what
@@ -607,34 +377,5 @@ fn moved_there() -> Resolution {
         record: true,
         settled_by: Some(Settler::Rule),
         note: "the remote was restored and has a later version, which stands; it may have lost this one".to_owned(),
-    }
-}
-
-/// Positions of the columns that the remote speaks of and in which it is not as the base.
-fn differing(synced: &Synced, sides: &Sides, base: &Base) -> Vec<usize> {
-    let Some(row) = &sides.remote else { return Vec::new() };
-    let differs = |at: &usize| base.hash_under(synced, *at) != crate::sqlite::digest::value(&row[*at]);
-    sides.spoken.iter().copied().filter(differs).collect()
-}
-
-/// True when the row is as the base says, whatever epoch the base is of.
-fn is_base(synced: &Synced, row: Option<&Row>, base: &Base) -> bool {
-    let Some(row) = row else { return false };
-    (0..synced.columns.len()).all(|at| base.hash_under(synced, at) == crate::sqlite::digest::value(&row[at]))
-}
-
-fn values_of(synced: &Synced, row: &Row, columns: &[String]) -> Option<Vec<Value>> {
-    columns.iter().map(|name| synced.table.position(name).map(|at| row[at].clone())).collect()
-}
-
-/// A row that refers to itself.
-fn itself(synced: &Synced, parent: &Synced, row: &Row, key: &Key) -> bool {
-    synced.id == parent.id && synced.key_of(row) == *key
-}
-
-fn obstructed(obstacle: Obstacle) -> Taken {
-    match obstacle {
-        Obstacle::Unique(text) => Taken::Blocked(ReasonCode::ConflictManual, text),
-        Obstacle::Rule(text) => Taken::Blocked(ReasonCode::ParkedConstraint, text),
     }
 }

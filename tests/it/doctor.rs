@@ -3,10 +3,11 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value as Json;
 
-use super::rig::{Device, Hub, Mode, Road, http};
+use super::rig::{Device, Hub, Mode, Road, eventually, http};
 
 /// A machine on which all is well, but for its agent, which does not run.
 fn good(hub: &Hub) -> Device {
@@ -31,7 +32,10 @@ fn findings(device: &Device) -> Vec<Json> {
     let document = told.json();
     assert_eq!(document["schema"], "homing.doctor/1");
     let all = document["findings"].as_array().unwrap();
-    let told: Vec<Json> = all.iter().filter(|finding| finding["verdict"] != "well").cloned().collect();
+    // Where the tests' own folder is kept in memory, that is told, and no fault.
+    let in_memory = rustix::fs::statfs(std::env::temp_dir()).is_ok_and(|found| found.f_type == 0x0102_1994);
+    let is_told = |finding: &&Json| finding["verdict"] != "well" && !(in_memory && finding["check"] == "storage");
+    let told: Vec<Json> = all.iter().filter(is_told).cloned().collect();
     assert_eq!(document["well"], told.is_empty());
     told
 }
@@ -260,6 +264,9 @@ fn what_is_wrong_on_the_way_to_the_hub_is_found() {
     road.set(Mode::Answer(http("200 OK", "Content-Type: text/html\r\n", "<h1>Please log in</h1>")));
     at(&road.url());
     finds(&device, "remote", "", agent);
+    // A certificate of nobody whom this machine trusts, or whom the config names.
+    at(&format!("https://{}", super::remote::tls_server("stranger")));
+    finds(&device, "remote", "ca_file", agent);
     at(&hub.url());
 
     mode(&device.token_file, 0o644);
@@ -268,6 +275,11 @@ fn what_is_wrong_on_the_way_to_the_hub_is_found() {
     let token = std::fs::read_to_string(&device.token_file).unwrap();
     device.sign_in("nonsense");
     finds(&device, "remote", "token", agent);
+    device.sign_in(&format!("{}\nand a second line", token));
+    finds(&device, "remote", "token", agent);
+    // A newline at its end is no fault.
+    device.sign_in(&format!("{}\n", token.trim()));
+    finds(&device, "agent", "homing agent", &["capture"]);
     device.sign_in("");
     finds(&device, "token", "homing hub token", agent);
     device.sign_in(&hub.token(&["--account", "ada", "--ttl", "1h"]));
@@ -280,4 +292,128 @@ fn what_is_wrong_on_the_way_to_the_hub_is_found() {
     hub.stop();
     hub.start_again();
     finds(&device, "remote", "token", agent);
+}
+
+/// What the system says of the agent's process.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_wrong_with_the_agents_process_is_found() {
+    let hub = Hub::start();
+    let device = good(&hub);
+    let program = device.home().join("homing");
+    std::fs::copy(env!("CARGO_BIN_EXE_homing"), &program).unwrap();
+    let agent = device.spawn("agent.log", |command| {
+        let mut copy = Command::new(&program);
+        copy.args(command.get_args()).env_clear().stdout(std::process::Stdio::null());
+        copy.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        *command = copy;
+    });
+    let pid = agent.child.id();
+    eventually("it answers", || device.homing(&["sync", "--wait"]).code == 0);
+    assert_eq!(findings(&device), Vec::<Json>::new());
+
+    let signal = |name: &str| assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
+    signal("-STOP");
+    finds(&device, "agent", &format!("kill -CONT {pid}"), &[]);
+    let told = device.homing(&["status"]);
+    assert_eq!(told.code, 75, "{told:?}");
+    assert!(
+        told.err.contains("was stopped by a signal") && told.err.contains(&format!("kill -CONT {pid}")),
+        "{told:?}"
+    );
+    signal("-CONT");
+
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let limit = |most: usize| {
+        let set = format!("--nofile={most}:4096");
+        assert!(Command::new("prlimit").args(["--pid", &pid.to_string(), &set]).status().unwrap().success());
+    };
+    limit(open * 6 / 5);
+    finds(&device, "agent_files", "LimitNOFILE", &[]);
+    limit(4096);
+
+    // An upgrade puts another file in its place.
+    std::fs::rename(&program, device.home().join("old")).unwrap();
+    std::fs::copy(device.home().join("old"), &program).unwrap();
+    std::fs::remove_file(device.home().join("old")).unwrap();
+    finds(&device, "agent_program", "homing agent", &[]);
+
+    let config = std::fs::read_to_string(&device.config).unwrap();
+    std::fs::write(&device.config, config.replace(&hub.url(), "http://hub.example.org")).unwrap();
+    let shell = super::rig::homing(device.home())
+        .args(["doctor", "--offline", "--config"])
+        .arg(&device.config)
+        .envs([("HTTPS_PROXY", "http://ada:secret@proxy.example.org:3128")])
+        .output()
+        .unwrap();
+    let told = String::from_utf8(shell.stdout).unwrap();
+    assert!(
+        told.contains("`HTTPS_PROXY` is set here and not for the agent") && told.contains("remote.proxy"),
+        "{told}"
+    );
+    assert!(!told.contains("secret"), "{told}");
+}
+
+#[test]
+fn a_second_agent_on_the_database_is_found() {
+    let hub = Hub::start();
+    let first = running(&hub);
+    let mut second = good(&hub);
+    second.database = first.database.clone();
+    second.write_config();
+    mode(&second.config, 0o600);
+    second.start();
+    second.await_reason("database_taken");
+    finds(&second, "standing", "stop one of the two", &[]);
+}
+
+#[test]
+fn what_is_wrong_with_the_disk_is_found() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root can mount a disk");
+    }
+    let hub = Hub::start();
+    let device = good(&hub);
+    let agent = &["agent", "capture", "storage"];
+    // A log that a reader kept from being folded.
+    let wal = device.database.with_extension("db-wal");
+    let reader = "import sqlite3, sys
+db = sqlite3.connect(sys.argv[1]); db.execute('SELECT * FROM tasks').fetchone()
+db.execute('BEGIN'); db.execute('SELECT count(*) FROM tasks').fetchone()
+print('reads', flush=True); sys.stdin.read()";
+    let mut holder = Command::new("python3")
+        .args(["-c", reader])
+        .arg(&device.database)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(holder.stdout.take().unwrap()), &mut said).unwrap();
+    device.sql(
+        "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 70)
+        INSERT INTO tasks SELECT i, randomblob(1000000) FROM n",
+    );
+    assert!(wal.metadata().unwrap().len() > 64 << 20);
+    finds(&device, "wal_length", "fuser", agent);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+
+    let folder = device.database.parent().unwrap().to_str().unwrap().to_owned();
+    let mount = |args: &[&str]| Command::new("mount").args(args).arg(&folder).output().unwrap().status.success();
+    if !mount(&["-t", "tmpfs", "-o", "size=24m,mode=700", "tmpfs"]) {
+        return eprintln!("skipped: nothing can be mounted here");
+    }
+    struct Mounted(String);
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").args(["-l", &self.0]).output();
+        }
+    }
+    let _mounted = Mounted(folder.clone());
+    device.sql("PRAGMA journal_mode = WAL; CREATE TABLE tasks(id TEXT PRIMARY KEY, title TEXT)");
+    finds(&device, "storage", "move it to a disk", &["agent", "capture", "database_room"]);
+    finds(&device, "database_room", "make room", agent);
+    assert!(mount(&["-o", "remount,ro"]));
+    finds(&device, "storage", "remount,rw", &["agent"]);
 }

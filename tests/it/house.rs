@@ -43,6 +43,47 @@ fn nothing_is_left_as_a_note_to_oneself() {
     assert!(found.is_empty(), "an open end belongs into a decision or an issue:\n{}", found.join("\n"));
 }
 
+/// Whoever is told that something failed is told what to do next, too.
+#[test]
+fn every_error_has_a_hint() {
+    let mut bare = Vec::new();
+    let is_source = |file: &PathBuf| name(file).starts_with("src/") && !name(file).ends_with("tests.rs");
+    for file in files().into_iter().filter(is_source) {
+        let whole = text(&file);
+        let content = whole.split("#[cfg(test)]").next().unwrap_or_default();
+        for start in ["Failure::new(", "Fault::new(", "CallError::new("] {
+            for (at, _) in content.match_indices(start) {
+                let made = arguments(&content[at + start.len()..]);
+                // One says nothing at all: its reader has gone.
+                let silent = made.trim_start().starts_with("Exit::Done,");
+                if made.trim_end().trim_end_matches(',').ends_with(" \"\"") && !silent {
+                    bare.push(format!("{}: {start}{made})", name(&file)));
+                }
+            }
+        }
+    }
+    assert!(bare.is_empty(), "errors that do not say what to do next:\n{}", bare.join("\n"));
+}
+
+/// What stands between a parenthesis that was just opened and the one that closes it.
+fn arguments(text: &str) -> &str {
+    let (mut depth, mut quoted, mut escaped) = (1, false, false);
+    for (at, mark) in text.char_indices() {
+        match mark {
+            _ if std::mem::take(&mut escaped) => {}
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '(' if !quoted => depth += 1,
+            ')' if !quoted => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return &text[..at];
+        }
+    }
+    text
+}
+
 #[test]
 fn documents_link_only_to_what_is_there() {
     let mut broken = Vec::new();

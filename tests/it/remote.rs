@@ -287,6 +287,53 @@ fn a_hub_that_began_a_new_log_between_two_calls_is_found_out() {
 }
 
 #[test]
+fn the_page_after_one_that_has_more_is_asked_for_ahead_and_used_for_nothing_else() {
+    let server = Server::answering(|request, out| {
+        let asked: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+        let (next, more) = match asked["cursor"].as_str() {
+            Some("a") => ("b", true),
+            Some("b") => ("c", true),
+            _ => ("d", false),
+        };
+        let page = EMPTY_PAGE.replace("\"cursor\":\"c\"", &format!("\"cursor\":\"{next}\""));
+        hub(out, "200 OK", "", &page.replace("\"more\":false", &format!("\"more\":{more}")));
+    });
+    let mut client = server.client();
+    let mut pull = |cursor| client.remote.pull(&ask(Some(cursor))).unwrap().cursor.0;
+    assert_eq!(pull("a"), "b");
+    assert_eq!(pull("b"), "c");
+    // Something else than what came ahead: that is thrown away, and this asked for.
+    assert_eq!(pull("a"), "b");
+    assert_eq!(pull("elsewhere"), "d");
+    let asked: Vec<String> = server
+        .requests()
+        .iter()
+        .map(|request| serde_json::from_slice::<serde_json::Value>(&request.body).unwrap())
+        .map(|asked| asked["cursor"].as_str().unwrap().to_owned())
+        .collect();
+    let times = |cursor: &str| asked.iter().filter(|asked| *asked == cursor).count();
+    assert_eq!((times("a"), times("elsewhere")), (2, 1), "{asked:?}");
+    assert!(asked.starts_with(&["a".to_owned(), "b".to_owned()]), "{asked:?}");
+    assert!((1..=2).contains(&times("b")), "{asked:?}");
+}
+
+#[test]
+fn a_page_that_came_ahead_of_a_push_is_asked_for_again_after_it() {
+    let server = Server::answering(|request, out| match request.line.contains("/pull ") {
+        true => hub(out, "200 OK", "", &EMPTY_PAGE.replace("\"more\":false", "\"more\":true")),
+        false => hub(out, "503 Busy", "", ""),
+    });
+    let mut client = server.client();
+    client.remote.pull(&ask(Some("before"))).unwrap();
+    client.remote.push(b"{}", &[]).unwrap_err();
+    // A page that moves nowhere is refused; what matters is that it was asked for.
+    client.remote.pull(&ask(Some("c"))).unwrap_err();
+    let lines: Vec<String> = server.requests().into_iter().map(|request| request.line).collect();
+    let push = lines.iter().position(|line| line.contains("/push ")).unwrap();
+    assert!(lines[push..].iter().any(|line| line.contains("/pull ")), "{lines:?}");
+}
+
+#[test]
 fn a_welcome_that_would_stop_all_sending_is_refused() {
     for limits in [
         r#""batch_rows_max":0,"body_bytes_max":9,"row_bytes_max":9"#,
@@ -791,7 +838,7 @@ fn runtime() -> tokio::runtime::Handle {
 }
 
 /// A hub behind TLS that answers every request with an empty page.
-fn tls_server(name: &str) -> SocketAddr {
+pub fn tls_server(name: &str) -> SocketAddr {
     use rustls_pki_types::pem::PemObject;
     use rustls_pki_types::{CertificateDer, PrivateKeyDer};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

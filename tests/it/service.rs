@@ -83,6 +83,19 @@ fn a_service_is_installed_by_one_command_and_taken_away_without_a_trace() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn a_unit_that_a_package_brought_counts_as_installed() {
+    let machine = Machine::new();
+    let fragment = "FragmentPath=/usr/lib/systemd/user/homing.service\n";
+    machine.shows(&format!("ActiveState=active\nUnitFileState=enabled\nStatusText=in step\n{fragment}"));
+    assert_eq!(machine.service(&["status"]), (0, "✓ running · in step\n".to_owned(), String::new()));
+    machine.shows(&format!("ActiveState=inactive\nUnitFileState=disabled\nResult=success\n{fragment}"));
+    let (code, out, _) = machine.service(&["status"]);
+    assert_eq!(code, 69);
+    assert!(out.starts_with("✗ installed, and does not run") && out.contains("--user enable"), "{out}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn a_service_that_does_not_run_says_why_and_what_to_do() {
     let machine = Machine::new();
     machine.shows("ActiveState=inactive\nUnitFileState=\n");
@@ -96,6 +109,10 @@ fn a_service_that_does_not_run_says_why_and_what_to_do() {
     let (code, out, _) = machine.service(&["status"]);
     assert_eq!(code, 69);
     assert!(out.contains("homing validate"), "{out}");
+    machine.shows("ActiveState=failed\nResult=exit-code\nExecMainStatus=203\nUnitFileState=enabled\n");
+    let (code, out, _) = machine.service(&["status"]);
+    assert_eq!(code, 69);
+    assert!(out.contains("cannot be run: `homing service install`"), "{out}");
     std::fs::write(&machine.unit, "[Service]\nExecStart=/elsewhere/homing agent\n").unwrap();
     let (_, out, _) = machine.service(&["status"]);
     assert!(out.contains("another program or version"), "{out}");

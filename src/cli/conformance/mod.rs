@@ -102,7 +102,13 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Failed, "none of the tables can be tested with", next));
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(Exit::Failed, format!("cannot start threads: {error}"), ""))?;
+    let runtime = runtime.map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot start threads: {error}"),
+            "look at what the system allows: `ulimit -a`",
+        )
+    })?;
     let (_going_on, stop) = tokio::sync::watch::channel(false);
     let ground = Ground { replica, tables, runtime: runtime.handle().clone(), stop };
     let stranger = args.other_token_file.clone().map(TokenSource::File);
@@ -187,12 +193,23 @@ fn tables(args: &Args, config: Option<&Config>, replica: &Replica) -> Result<Vec
     let beside = config.and_then(|config| config.file.as_ref()).map(|file| file.with_file_name("schema.sql"));
     let from_sql = |sql: &str, whence: &str| -> Result<Connection, Failure> {
         let made = Connection::open_in_memory().and_then(|db| db.execute_batch(sql).map(|()| db));
-        made.map_err(|error| Failure::new(Exit::Failed, format!("{whence} is no SQL that makes tables: {error}"), ""))
+        made.map_err(|error| {
+            Failure::new(
+                Exit::Failed,
+                format!("{whence} is no SQL that makes tables: {error}"),
+                "write CREATE TABLE statements",
+            )
+        })
     };
     let read = |file: &Path| {
         let shown = file.display();
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| Failure::new(Exit::Failed, format!("{shown} cannot be read: {error}"), ""))?;
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            Failure::new(
+                Exit::Failed,
+                format!("{shown} cannot be read: {error}"),
+                "see that it is there, and that this user may read it",
+            )
+        })?;
         from_sql(&text, &shown.to_string())
     };
     let db = match (&args.schema, beside.filter(|file| file.exists())) {
@@ -202,15 +219,22 @@ fn tables(args: &Args, config: Option<&Config>, replica: &Replica) -> Result<Vec
         (None, _) => init::read_only(&replica.database)?.1,
     };
     let tables = schema::syncing(&db);
-    let tables =
-        tables.map_err(|error| Failure::new(Exit::Failed, format!("the tables cannot be read: {error}"), ""))?;
+    let tables = tables.map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("the tables cannot be read: {error}"),
+            "see that the database is whole: `homing doctor`",
+        )
+    })?;
     Ok(tables.into_iter().filter(|table| replica.syncs(&table.name)).collect())
 }
 
 fn out_of_reach(error: &RemoteError) -> Failure {
     match error {
         RemoteError::Fault(fault) => fault.reason.clone().into(),
-        other => Failure::new(Exit::Failed, words(other), ""),
+        other => {
+            Failure::new(Exit::Failed, words(other), "see that the config is for this endpoint: kind, paths, names")
+        }
     }
 }
 

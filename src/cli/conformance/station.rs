@@ -242,7 +242,12 @@ impl Station {
 
     fn broken(&self, what: &str) -> RemoteError {
         use crate::model::{FaultKind, ReasonCode};
-        RemoteError::Fault(Fault::new(FaultKind::Protocol, ReasonCode::ProtocolError, what, ""))
+        RemoteError::Fault(Fault::new(
+            FaultKind::Protocol,
+            ReasonCode::ProtocolError,
+            what,
+            "the protocol says what an answer holds",
+        ))
     }
 }
 

@@ -100,6 +100,9 @@ fn the_file(replica: &Replica, report: &mut Report) -> bool {
         return false;
     }
     let me = rustix::process::geteuid().as_raw();
+    if !files::storage(name, path, report) {
+        return false;
+    }
     if found.uid() != me {
         let mend = format!(
             "run the agent as the owner: `homing service install --system --account \"$(stat -c %U {shown})\"`"

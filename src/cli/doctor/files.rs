@@ -64,6 +64,40 @@ pub fn room(check: &'static str, replica: Option<&str>, folder: &Path, report: &
     }
 }
 
+/// False where nothing can be written to what the file is on.
+pub fn storage(replica: Option<&str>, file: &Path, report: &mut Report) -> bool {
+    let shown = file.display();
+    let mount = format!("\"$(findmnt --noheadings --output TARGET --target {shown})\"");
+    let Ok(found) = rustix::fs::statvfs(file) else { return true };
+    if found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        let evidence = format!("what {shown} is on can only be read: it is mounted so, or the disk is failing");
+        let mend = format!("`sudo mount -o remount,rw {mount}`; `dmesg` says why a disk was made read-only");
+        report.wrong("storage", replica, evidence, mend);
+        return false;
+    }
+    match is_in_memory(file) {
+        true => report.warning(
+            "storage",
+            replica,
+            format!("{shown} is kept in memory, and is gone when the machine restarts"),
+            "move it to a disk, and correct `database` in the config",
+        ),
+        false => report.well("storage", replica, "it is on a disk that can be written"),
+    }
+    true
+}
+
+#[cfg(target_os = "linux")]
+fn is_in_memory(file: &Path) -> bool {
+    // tmpfs and ramfs, by the kernel's numbers.
+    rustix::fs::statfs(file).is_ok_and(|found| [0x0102_1994, 0x8584_58f6].contains(&found.f_type))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_in_memory(_: &Path) -> bool {
+    false
+}
+
 fn clock(report: &mut Report) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     match now < LONG_AGO {

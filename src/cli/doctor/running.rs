@@ -8,12 +8,18 @@ use serde_json::json;
 
 use super::{Report, files};
 use crate::agent::CONFIG_READ;
+use crate::agent::network::is_this_machine;
 use crate::cli::context::Context;
+use crate::cli::process::Process;
 use crate::cli::service::{self, Standing};
 use crate::config::Config;
 use crate::ipc::answer::Replicas;
 use crate::ipc::{Client, ClientError, method};
+use crate::model::settings::Replica;
 use crate::model::status::{ReplicaStatus, State, Status};
+
+/// An agent that is well answers at once.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Answers with how the replicas stand, where an agent says so.
 pub fn examine(
@@ -34,8 +40,14 @@ pub fn examine(
             return None;
         }
     };
-    let status: Status = match client.call(method::ReplicaStatus { replica: None }) {
+    let process = Process::of(client.agent_pid());
+    let status: Status = match client.call_within(method::ReplicaStatus { replica: None }, PATIENCE) {
         Ok(status) => status,
+        Err(ClientError::TimedOut { .. }) if process.is_some() => {
+            let (why, mend) = process.as_ref().map(Process::silence).unwrap_or_default();
+            report.wrong("agent", None, format!("the agent at {} does not answer: {why}", socket.display()), mend);
+            return None;
+        }
         Err(error) => {
             let evidence = format!("the agent at {} does not answer as it should: {error}", socket.display());
             report.wrong("agent", None, evidence, restart(service.as_ref()));
@@ -52,11 +64,55 @@ pub fn examine(
             restart(service.as_ref()),
         ),
     }
+    if let Some(process) = process {
+        look_at(&process, config, service.as_ref(), report);
+    }
     if let Ok(served) = client.call::<Replicas>(method::ReplicaList {}) {
         config_in_force(config, &served, report);
         config_is_read(config, environment, report);
     }
     Some(status)
+}
+
+/// The agent's process beside what was configured, and beside this shell.
+fn look_at(process: &Process, config: &Config, service: Option<&Standing>, report: &mut Report) {
+    match process.replaced() {
+        Some(program) => {
+            let evidence = format!("{program} was replaced since the agent was started: it goes on as it was");
+            report.warning("agent_program", None, evidence, restart(service));
+        }
+        None => report.well("agent_program", None, "the agent's program is the one on the disk"),
+    }
+    if let Some((open, most)) = process.files() {
+        match open * 5 > most * 4 {
+            true => report.warning(
+                "agent_files",
+                None,
+                format!("the agent has {open} files open and may have {most}"),
+                "give it more: `LimitNOFILE=` in its unit, or `ulimit -n 4096` before it is started",
+            ),
+            false => report.well("agent_files", None, format!("the agent may open {} more files", most - open)),
+        }
+    }
+    let direct = |replica: &Replica| replica.remote.proxy.is_none() && !is_this_machine(&replica.remote.url);
+    let away = config.replicas.iter().any(direct);
+    for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"].into_iter().filter(|_| away) {
+        let set = |read: &dyn Fn(&str) -> Option<String>| {
+            read(name).or_else(|| read(&name.to_lowercase())).filter(|value| !value.is_empty())
+        };
+        let (here, there) = (set(&|name| std::env::var(name).ok()), set(&|name| process.variable(name)));
+        if here != there {
+            // A proxy's address may hold a password: it is not shown.
+            let (has, lacks) = if here.is_some() { ("here", "for the agent") } else { ("for the agent", "here") };
+            let evidence = match (&here, &there) {
+                (Some(_), Some(_)) => format!("`{name}` is another here than for the agent"),
+                _ => format!("`{name}` is set {has} and not {lacks}"),
+            };
+            let mend =
+                "say it in the config, with `remote.proxy`; or `systemctl --user edit homing` sets it for the agent";
+            report.warning("agent_proxy", None, evidence, mend);
+        }
+    }
 }
 
 /// What the agent itself says of each replica, where nothing above has said it.

@@ -86,8 +86,13 @@ fn replica_name(database: &Path) -> String {
 }
 
 fn absolute(path: &Path) -> Result<String, Failure> {
-    let path = std::path::absolute(path)
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot tell where {} is: {error}", path.display()), ""))?;
+    let path = std::path::absolute(path).map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot tell where {} is: {error}", path.display()),
+            "name it by its whole path",
+        )
+    })?;
     utf8(&path).map(str::to_owned)
 }
 

@@ -99,7 +99,11 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
             format!("{shown} may not be read by this user"),
             "run as the file's owner: the agent will have to, too",
         ),
-        _ => Failure::new(Exit::Failed, format!("{shown} cannot be read: {error}"), ""),
+        _ => Failure::new(
+            Exit::Failed,
+            format!("{shown} cannot be read: {error}"),
+            "see that this user may read it, and that it is whole",
+        ),
     }
 }
 

@@ -206,7 +206,11 @@ fn service(whose: &Whose) -> Result<Service, Failure> {
     };
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     if name.is_empty() || !name.chars().all(plain) || name.starts_with(['-', '.']) {
-        return Err(Failure::new(Exit::Usage, format!("{name:?} is not the name of an account"), ""));
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("{name:?} is not the name of an account"),
+            "`getent passwd` lists those there are",
+        ));
     }
     Ok(Service::Account(name))
 }

@@ -42,7 +42,7 @@ pub fn uninstall(place: &Place, service: &Service) -> Plan {
 pub fn standing(place: &Place, service: &Service) -> Result<Standing, Failure> {
     let unit = Unit::of(place, service);
     let line = format!(
-        "{} show {} --property=ActiveState,SubState,StatusText,UnitFileState,NRestarts,Result,ExecMainStatus",
+        "{} show {} --property=ActiveState,SubState,StatusText,UnitFileState,NRestarts,Result,ExecMainStatus,FragmentPath",
         unit.systemctl, unit.instance
     );
     let shown = output(&words(&line))?;
@@ -52,9 +52,12 @@ pub fn standing(place: &Place, service: &Service) -> Result<Standing, Failure> {
         found.unwrap_or_default().to_owned()
     };
     let written = std::fs::read_to_string(&unit.path).ok();
+    // A package brings units of its own, which start what the package brought.
+    let packaged =
+        written.is_none() && ["/usr/lib/", "/lib/"].iter().any(|at| property("FragmentPath").starts_with(at));
     let mut standing = Standing {
-        installed: written.is_some(),
-        current: written.as_deref().is_some_and(|text| unit.is_current(text, place, service)),
+        installed: written.is_some() || packaged,
+        current: packaged || written.as_deref().is_some_and(|text| unit.is_current(text, place, service)),
         enabled: property("UnitFileState") == "enabled",
         running: property("ActiveState") == "active" || property("ActiveState") == "reloading",
         words: property("StatusText"),
@@ -76,6 +79,8 @@ pub fn standing(place: &Place, service: &Service) -> Result<Standing, Failure> {
     if standing.installed && !standing.running {
         if property("ExecMainStatus") == "78" {
             standing.notes.push("it refused its config: `homing validate` says what is wrong with it".to_owned());
+        } else if property("ExecMainStatus") == "203" {
+            standing.notes.push(format!("the program that its unit names cannot be run: `{install}` writes it anew"));
         } else if !["", "success"].contains(&property("Result").as_str()) {
             standing.notes.push(format!(
                 "it ended with `{}`: `journalctl {scope}-u {}` has its last words",

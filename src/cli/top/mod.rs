@@ -36,6 +36,9 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Lines of a picture that is printed.
 const ONCE_LINES: u16 = 40;
 
+/// For terminals that are not up to it.
+const PLAINER: &str = "`homing status --watch` needs less of a terminal";
+
 #[derive(clap::Args)]
 pub struct Args {
     /// Only this replica.
@@ -63,7 +66,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let mut terminal = ratatui::try_init()
-        .map_err(|error| Failure::new(Exit::Failed, format!("the terminal cannot be drawn on: {error}"), ""))?;
+        .map_err(|error| Failure::new(Exit::Failed, format!("the terminal cannot be drawn on: {error}"), PLAINER))?;
     let ended = watch(&mut terminal, &mut scene, &heard, &args, context);
     ratatui::restore();
     ended
@@ -108,7 +111,9 @@ fn watch(
     loop {
         terminal
             .draw(|frame| paint::draw(scene, frame.area(), frame.buffer_mut(), context.paint.is_on(), now()))
-            .map_err(|error| Failure::new(Exit::Failed, format!("the terminal cannot be drawn on: {error}"), ""))?;
+            .map_err(|error| {
+                Failure::new(Exit::Failed, format!("the terminal cannot be drawn on: {error}"), PLAINER)
+            })?;
         if pressed(scene, &mut asking)? {
             return Ok(Exit::Done);
         }
@@ -143,7 +148,7 @@ fn watch(
 
 /// Waits a turn for a key. True: the person wants to leave.
 fn pressed(scene: &mut Scene, asking: &mut Client) -> Result<bool, Failure> {
-    let broken = |error| Failure::new(Exit::Failed, format!("the keyboard cannot be read: {error}"), "");
+    let broken = |error| Failure::new(Exit::Failed, format!("the keyboard cannot be read: {error}"), PLAINER);
     if !event::poll(TURN).map_err(broken)? {
         return Ok(false);
     }

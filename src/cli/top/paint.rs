@@ -10,12 +10,15 @@ use ratatui::text::{Line as Text, Span};
 use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Sparkline, Table, Widget};
 
 use super::scene::{Scene, Tone};
+use crate::cli::table::{self, cut};
 use crate::cli::words;
 use crate::model::status::{Progress, ReplicaStatus, State};
 use crate::model::text::printable;
 
 /// From here on two lists fit side by side.
 const WIDE: u16 = 100;
+/// Below this only what matters most is told.
+const NARROW: u16 = 60;
 
 pub fn draw(scene: &Scene, area: Rect, buffer: &mut Buffer, color: bool, now: i64) {
     let brush = Brush { color };
@@ -29,8 +32,8 @@ pub fn draw(scene: &Scene, area: Rect, buffer: &mut Buffer, color: bool, now: i6
         Constraint::Fill(1),
     ])
     .areas(area);
-    header(scene, &brush, now, wide).render(head, buffer);
-    table(scene, &brush, now, wide).render(list, buffer);
+    header(scene, &brush, now, area.width).render(head, buffer);
+    table(scene, &brush, now, area.width).render(list, buffer);
     throughput(scene, &brush, now, graph, buffer);
     let halves = match wide {
         true => Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]),
@@ -41,52 +44,60 @@ pub fn draw(scene: &Scene, area: Rect, buffer: &mut Buffer, color: bool, now: i6
         ]),
     };
     let [queue, conflicts] = halves.areas(waits);
-    waiting(scene, &brush, now).render(queue, buffer);
-    open_conflicts(scene, &brush, now).render(conflicts, buffer);
-    happened(scene, &brush, now).render(log, buffer);
+    waiting(scene, &brush, now, queue.width).render(queue, buffer);
+    open_conflicts(scene, &brush, now, conflicts.width).render(conflicts, buffer);
+    happened(scene, &brush, now, log.width).render(log, buffer);
 }
 
-fn header<'a>(scene: &Scene, brush: &Brush, now: i64, wide: bool) -> Paragraph<'a> {
+fn header<'a>(scene: &Scene, brush: &Brush, now: i64, width: u16) -> Paragraph<'a> {
     let count = words::count(scene.status.replicas.len() as u64, "replica");
-    let troubled = scene.status.replicas.iter().filter(|replica| replica.reason.is_some()).count();
+    let troubled = scene.status.replicas.iter().filter(|replica| is_troubled(replica)).count();
     let mut spans = vec![
         Span::styled("homing ", brush.strong()),
-        Span::raw(format!("{} · {count}", scene.status.version)),
+        Span::raw(if width < NARROW { count } else { format!("{} · {count}", scene.status.version) }),
         match troubled {
             0 => Span::styled(" · all well", brush.good()),
             some => Span::styled(format!(" · {some} not in step"), brush.bad()),
         },
     ];
-    let keys = if wide { "   q quit · s sync now · w window" } else { "  q quit" };
-    spans.push(Span::styled(format!("  {}{keys}", words::clock(now)), brush.dim()));
+    let keys = if width >= WIDE { "   q quit · s sync now · w window" } else { "  q quit" };
+    if width >= NARROW {
+        spans.push(Span::styled(format!("  {}{keys}", words::clock(now)), brush.dim()));
+    }
     Paragraph::new(Text::from(spans))
 }
 
-fn table<'a>(scene: &Scene, brush: &Brush, now: i64, wide: bool) -> Table<'a> {
-    let mut head = vec!["", "replica", "state", "send", "aside", "conf", "synced"];
-    let mut widths = vec![
-        Constraint::Length(1),
-        Constraint::Max(20),
-        Constraint::Fill(1),
-        Constraint::Length(7),
-        Constraint::Length(5),
-        Constraint::Length(4),
-        Constraint::Length(10),
-    ];
+fn table<'a>(scene: &Scene, brush: &Brush, now: i64, width: u16) -> Table<'a> {
+    let (wide, narrow) = (width >= WIDE, width < NARROW);
+    let longest = scene.status.replicas.iter().map(|replica| table::width(&printable(&replica.name))).max();
+    let name = longest.unwrap_or(0).clamp("replica".len(), if narrow { 12 } else { 20 }) as u16;
+    let mut head = vec!["", "replica", "state", "send"];
+    let mut fixed = vec![1, name, 7];
+    if !narrow {
+        head.extend(["aside", "conf"]);
+        fixed.extend([5, 4]);
+    }
+    head.push("synced");
+    fixed.push(10);
     if wide {
         head.extend(["answers in", "last cycle"]);
-        widths.extend([Constraint::Length(10), Constraint::Length(24)]);
+        fixed.extend([10, 24]);
     }
+    // Two borders, and a space between columns; the state has what is left.
+    let left = width.saturating_sub(2 + fixed.iter().sum::<u16>() + fixed.len() as u16);
+    fixed.insert(2, left);
+    let widths = fixed.into_iter().map(Constraint::Length);
     let rows = scene.status.replicas.iter().map(|replica| {
         let mut cells = vec![
             Cell::from(Span::styled(mark(replica.state), brush.of_state(replica.state))),
-            Cell::from(Span::styled(printable(&replica.name), brush.strong())),
-            Cell::from(Span::styled(state(replica), brush.of_state(replica.state))),
+            Cell::from(Span::styled(cut(&printable(&replica.name), usize::from(name)), brush.strong())),
+            Cell::from(Span::styled(cut(&state(replica), usize::from(left)), brush.of_state(replica.state))),
             number(replica.pending, brush.waiting()),
-            number(replica.set_aside, brush.bad()),
-            number(replica.conflicts, brush.bad()),
-            Cell::from(replica.last_sync_at.map_or("never".to_owned(), |then| words::ago(then, now))),
         ];
+        if !narrow {
+            cells.extend([number(replica.set_aside, brush.bad()), number(replica.conflicts, brush.bad())]);
+        }
+        cells.push(Cell::from(replica.last_sync_at.map_or("never".to_owned(), |then| words::ago(then, now))));
         if wide {
             let latency = replica.link.latency_ms.map_or(String::new(), |millis| words::span(millis as i64));
             let cycle = replica.last_cycle.as_ref().map_or(String::new(), |cycle| {
@@ -97,6 +108,10 @@ fn table<'a>(scene: &Scene, brush: &Brush, now: i64, wide: bool) -> Table<'a> {
         Row::new(cells)
     });
     Table::new(rows, widths).header(Row::new(head).style(brush.dim())).block(panel("replicas", brush))
+}
+
+fn is_troubled(replica: &ReplicaStatus) -> bool {
+    replica.reason.as_ref().is_some_and(|reason| !reason.code.is_saving())
 }
 
 fn number<'a>(count: u64, style: Style) -> Cell<'a> {
@@ -110,7 +125,8 @@ fn throughput(scene: &Scene, brush: &Brush, now: i64, area: Rect, buffer: &mut B
     let columns = usize::from(area.width.saturating_sub(2));
     let (sent, received) = scene.throughput(columns, now);
     let sum = |counts: &[u64]| words::thousands(counts.iter().sum());
-    let heading = format!("changes, last {}: {} sent, {} received", scene.window(), sum(&sent), sum(&received));
+    let what = if area.width < NARROW { "" } else { "changes, " };
+    let heading = format!("{what}last {}: {} sent, {} received", scene.window(), sum(&sent), sum(&received));
     let block = panel(&heading, brush);
     let inner = block.inner(area);
     block.render(area, buffer);
@@ -124,27 +140,32 @@ fn throughput(scene: &Scene, brush: &Brush, now: i64, area: Rect, buffer: &mut B
     }
 }
 
-fn waiting<'a>(scene: &Scene, brush: &Brush, now: i64) -> Table<'a> {
+fn waiting<'a>(scene: &Scene, brush: &Brush, now: i64, width: u16) -> Table<'a> {
+    // Which row, how it stands, since when; and why, where there is room.
+    let room = usize::from(width.saturating_sub(2 + 18 + 10 + 3));
+    let (row, reason) = if width < NARROW { (usize::from(width) - 21, 0) } else { (room * 2 / 5, room - room * 2 / 5) };
     let rows = scene.queue.iter().map(|change| {
         let style = if change.state == "set_aside" { brush.bad() } else { Style::new() };
         let why = change.reason.as_ref().map_or(String::new(), |reason| printable(&reason.text));
         let since = change.since.map_or(String::new(), |then| words::ago(then, now));
         Row::new(vec![
-            Cell::from(printable(&format!("{} {}", change.table, change.key))),
+            Cell::from(cut(&printable(&format!("{} {}", change.table, change.key)), row)),
             Cell::from(Span::styled(change.state.replace('_', " "), style)),
             Cell::from(since),
-            Cell::from(why),
+            Cell::from(cut(&why, reason)),
         ])
     });
-    let widths = [Constraint::Fill(2), Constraint::Length(18), Constraint::Length(10), Constraint::Fill(3)];
+    let since = if width < NARROW { 0 } else { 10 };
+    let widths = [row as u16, 18, since, reason as u16].map(Constraint::Length);
     Table::new(rows, widths).block(panel(&format!("queue ({})", counted(scene.queue.len())), brush))
 }
 
-fn open_conflicts<'a>(scene: &Scene, brush: &Brush, now: i64) -> Table<'a> {
+fn open_conflicts<'a>(scene: &Scene, brush: &Brush, now: i64, width: u16) -> Table<'a> {
+    let row = usize::from(width.saturating_sub(2 + 5 + 13 + 10 + 3));
     let rows = scene.conflicts.iter().map(|conflict| {
         Row::new(vec![
             Cell::from(Span::styled(conflict.id.to_string(), brush.bad())),
-            Cell::from(printable(&format!("{} {}", conflict.table, conflict.key))),
+            Cell::from(cut(&printable(&format!("{} {}", conflict.table, conflict.key)), row)),
             Cell::from(conflict.kind.replace('_', "/")),
             Cell::from(words::ago(conflict.at, now)),
         ])
@@ -153,17 +174,23 @@ fn open_conflicts<'a>(scene: &Scene, brush: &Brush, now: i64) -> Table<'a> {
     Table::new(rows, widths).block(panel(&format!("conflicts for you ({})", counted(scene.conflicts.len())), brush))
 }
 
-fn happened<'a>(scene: &Scene, brush: &Brush, now: i64) -> Paragraph<'a> {
-    let several = scene.status.replicas.len() > 1;
+fn happened<'a>(scene: &Scene, brush: &Brush, now: i64, width: u16) -> Paragraph<'a> {
+    let names = scene.status.replicas.iter().map(|replica| table::width(&printable(&replica.name)));
+    let longest = if scene.status.replicas.len() > 1 { names.max().unwrap_or(0).min(20) } else { 0 };
+    let left = usize::from(width).saturating_sub(2 + 12 + if longest > 0 { longest + 2 } else { 0 });
     let lines = scene.log.iter().map(|line| {
         let style = match line.tone {
             Tone::Plain => Style::new(),
             Tone::Good => brush.good(),
             Tone::Bad => brush.bad(),
         };
-        let who = if several { format!("{} ", printable(&line.replica)) } else { String::new() };
+        let name = cut(&printable(&line.replica), longest);
+        let who = match longest {
+            0 => String::new(),
+            longest => format!("{name}{}  ", " ".repeat(longest.saturating_sub(table::width(&name)))),
+        };
         let when = Span::styled(format!("{:>10}  ", words::ago(line.at, now)), brush.dim());
-        Text::from(vec![when, Span::raw(who), Span::styled(line.text.clone(), style)])
+        Text::from(vec![when, Span::raw(who), Span::styled(cut(&line.text, left), style)])
     });
     Paragraph::new(lines.collect::<Vec<_>>()).block(panel("log", brush))
 }

@@ -148,7 +148,11 @@ fn of_status(status: &ReplicaStatus, at: i64) -> Line {
         Some(reason) => format!("{word}: {}", printable(&reason.text)),
         None => word,
     };
-    let tone = if status.reason.is_some() { Tone::Bad } else { Tone::Good };
+    let tone = match &status.reason {
+        Some(reason) if reason.code.is_saving() => Tone::Plain,
+        Some(_) => Tone::Bad,
+        None => Tone::Good,
+    };
     Line { at, replica: status.name.clone(), text, tone }
 }
 

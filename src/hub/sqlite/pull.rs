@@ -43,7 +43,8 @@ pub(super) fn pull(scope: &mut Scope, who: &Who, request: &Pull, now: i64) -> Re
         None => begin(&tx, &scope.schema, &scope.epoch, head)?,
     };
     let rows_max = request.rows_max.clamp(1, ROWS_MAX);
-    let mut page = Page { rows_left: rows_max, bytes_left: request.bytes_max.clamp(1, BYTES_MAX), groups: Vec::new() };
+    let mut page =
+        Page { rows_left: rows_max, bytes_left: request.bytes_max.clamp(1, BYTES_MAX), groups: Vec::new(), last: None };
     let mut covers = Vec::new();
     let next = match cursor.snapshot {
         Some(place) => snapshot(&tx, &scope.schema, cursor.rev, place, &mut page, &mut covers)?,
@@ -132,7 +133,7 @@ fn table(db: &Connection, shape: &Shape, place: &mut Snapshot, page: &mut Page) 
         place.key = Some(bytes);
         place.left = place.left.saturating_sub(1);
         if let Some(row) = shape.read(db, &key)? {
-            let device = look::device_name(db, entry.get(3)?)?;
+            let device = page.device(db, entry.get(3)?)?;
             page.add(shape, false, entry.get(1)?, Stamp(entry.get(2)?), (device, entry.get(4)?), row);
         }
     }
@@ -157,7 +158,7 @@ fn log(db: &Connection, schema: &Schema, me: Option<i64>, rev: i64, head: i64, p
         let gone = entry.get::<_, i64>(3)? == layout::DELETE;
         let row = if gone { Some(key.0) } else { shape.read(db, &key)? };
         if let Some(row) = row {
-            let device = look::device_name(db, entry.get(5)?)?;
+            let device = page.device(db, entry.get(5)?)?;
             page.add(shape, gone, reached, Stamp(entry.get(4)?), (device, entry.get(6)?), row);
         }
     }
@@ -169,9 +170,22 @@ struct Page {
     rows_left: usize,
     bytes_left: usize,
     groups: Vec<RowGroup>,
+    /// The device that wrote the last row: mostly the next one's too.
+    last: Option<(i64, String)>,
 }
 
 impl Page {
+    fn device(&mut self, db: &Connection, id: i64) -> Result<String> {
+        match &self.last {
+            Some((last, name)) if *last == id => Ok(name.clone()),
+            _ => {
+                let name = look::device_name(db, id)?;
+                self.last = Some((id, name.clone()));
+                Ok(name)
+            }
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.rows_left == 0 || self.bytes_left == 0
     }

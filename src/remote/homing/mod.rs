@@ -8,7 +8,8 @@
 //! must survive.
 //!
 //! While a page is applied the next one is on its way: whoever gets a page that has more
-//! after it will ask for just that.
+//! after it will ask for just that. It is used for that question alone, and not once
+//! something was pushed, or a new cycle began, in between.
 
 mod exchange;
 mod live;
@@ -171,6 +172,8 @@ impl Remote for HomingRemote {
     }
 
     fn push(&mut self, body: &[u8], changes: &[(String, Key)]) -> Result<Answer> {
+        // A page from before this batch would not have its rows.
+        self.ahead = None;
         let pushed: protocol::Pushed = self.send("push", body)?;
         self.same_epoch(&pushed.epoch)?;
         let (head, time) = (pushed.head, pushed.time);

@@ -170,6 +170,12 @@ impl Device {
         self.agent = None;
     }
 
+    /// Tells the agent to read its config again.
+    pub fn reload(&self) {
+        let pid = rustix::process::Pid::from_child(&self.agent.as_ref().expect("the agent runs").child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    }
+
     pub fn stop(&mut self) -> (ExitStatus, Duration) {
         self.agent.take().expect("the agent runs").terminate()
     }
