@@ -154,15 +154,25 @@ impl Report {
 
 fn render(findings: &[Finding], all: bool, paint: &Paint, width: usize) -> String {
     let mut out = String::new();
-    let (well, told): (Vec<&Finding>, Vec<&Finding>) =
-        findings.iter().partition(|finding| finding.verdict == Verdict::Well);
+    let well = findings.iter().filter(|finding| finding.verdict == Verdict::Well).count();
+    let mut seen: Vec<&Finding> = Vec::new();
     for finding in findings.iter().filter(|finding| all || finding.verdict != Verdict::Well) {
+        // A hub that is down is one fault, however many replicas it is the remote of.
+        let same = |other: &&Finding| {
+            (other.check, &other.evidence, &other.mend) == (finding.check, &finding.evidence, &finding.mend)
+        };
+        if seen.iter().any(same) {
+            continue;
+        }
+        seen.push(finding);
+        let names: Vec<String> =
+            findings.iter().filter(same).filter_map(|other| other.replica.as_deref().map(printable)).collect();
         let mark = match finding.verdict {
             Verdict::Well => paint.good("✓"),
             Verdict::Warning => paint.waiting("!"),
             Verdict::Wrong => paint.bad("✗"),
         };
-        let about = finding.replica.as_ref().map_or_else(String::new, |name| format!("{}: ", printable(name)));
+        let about = if names.is_empty() { String::new() } else { format!("{}: ", names.join(", ")) };
         let text = wrap(&format!("{about}{}", printable(&finding.evidence)), 2, width);
         out.push_str(&format!("{mark} {}", text.trim_start()));
         if !finding.mend.is_empty() {
@@ -170,10 +180,11 @@ fn render(findings: &[Finding], all: bool, paint: &Paint, width: usize) -> Strin
             out.push_str(&next.replacen("next:", &paint.dim("next:"), 1));
         }
     }
-    let summary = match told.len() {
-        0 => format!("all is well: {} checks", well.len()),
-        1 => format!("1 thing to look at; {} checks are well", well.len()),
-        many => format!("{many} things to look at; {} checks are well", well.len()),
+    let things = seen.iter().filter(|finding| finding.verdict != Verdict::Well).count();
+    let summary = match things {
+        0 => format!("all is well: {well} checks"),
+        1 => format!("1 thing to look at; {well} checks are well"),
+        many => format!("{many} things to look at; {well} checks are well"),
     };
     out.push_str(&format!("{summary}\n"));
     out
@@ -188,9 +199,14 @@ mod tests {
         let mut report = Report::default();
         report.well("config", None, "the config is good");
         report.wrong("database", Some("notes"), "it is not there", "start the app once");
+        for name in ["notes", "stock"] {
+            report.wrong("door", Some(name), "the hub is down", "start it");
+        }
         assert_eq!(
             render(&report.findings, false, &Paint::plain(), usize::MAX),
-            "✗ notes: it is not there\n    next: start the app once\n1 thing to look at; 1 checks are well\n"
+            "✗ notes: it is not there\n    next: start the app once\n\
+             ✗ notes, stock: the hub is down\n    next: start it\n\
+             2 things to look at; 1 checks are well\n"
         );
         let all = render(&report.findings[..1], true, &Paint::plain(), usize::MAX);
         assert_eq!(all, "✓ the config is good\nall is well: 1 checks\n");
