@@ -159,3 +159,24 @@ fn a_new_column_and_a_new_table_bring_what_was_written_before_they_were_there() 
     assert_eq!(stage.b.sql("SELECT title FROM journal_entries"), "before");
     assert_eq!(stage.a.json(&["conflicts", "list"])["conflicts"], json!([]));
 }
+
+#[test]
+fn a_row_that_breaks_a_rule_of_the_app_waits_and_every_other_edit_goes_on() {
+    if !has("python3") {
+        return;
+    }
+    let stage = Stage::new();
+    stage.a.sql("INSERT INTO friends(id, name) VALUES ('f1', 'one'), ('f2', 'two')");
+    stage.settle();
+    stage.backend.call("put", json!(["friends", {"id": "f1", "name": null, "user_id": "ada", "updated_at": 9}]));
+    let told = stage.a.homing(&["sync", "--wait"]);
+    assert_eq!(told.code, 3, "{told:?}");
+    assert_eq!(stage.a.sql("SELECT name FROM friends WHERE id = 'f1'"), "one");
+    let tier = |id: &str| stage.backend.state()["tables"]["friends"][id]["tier"].clone();
+    for round in ["inner", "close", "far"] {
+        stage.a.sql(&format!("UPDATE friends SET tier = '{round}' WHERE id = 'f2'"));
+        let told = stage.a.homing(&["sync", "--wait"]);
+        assert_eq!(told.code, 3, "{told:?}");
+        assert_eq!(tier("f2"), round, "it is there when `sync --wait` has come back");
+    }
+}
