@@ -367,4 +367,20 @@ mod tests {
         assert_eq!(store.counts().unwrap().set_aside, 0);
         assert!(store.gather(NOW, 10, &Nobody).unwrap().is_quiet());
     }
+
+    /// A backend that has not heard of a column yet has the row without it.
+    #[test]
+    fn a_write_in_a_column_of_which_the_remote_says_nothing_is_still_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let (app, mut store) = opened(folder.path());
+        store.terms.by_content = true;
+        take(&mut store, page(std::iter::once((1, Some("a"))), 1));
+        app.execute_batch("ALTER TABLE task ADD COLUMN note TEXT; UPDATE task SET note = 'mine'").unwrap();
+        store.attach(2_461_000.0).unwrap();
+        let pending = take(&mut store, page(std::iter::once((1, Some("a"))), 2));
+        assert!(pending);
+        let gathered = store.gather(NOW, 10, &Nobody).unwrap();
+        let columns: Vec<_> = gathered.candidates.iter().map(|candidate| candidate.change.columns.clone()).collect();
+        assert_eq!(columns, [["note".to_owned()]]);
+    }
 }

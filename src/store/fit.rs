@@ -53,3 +53,11 @@ pub(super) fn is_base(synced: &Synced, row: Option<&Row>, base: &Base) -> bool {
     let Some(row) = row else { return false };
     (0..synced.columns.len()).all(|at| base.hash_under(synced, at) == digest::value(&row[at]))
 }
+
+/// Whether the row was changed here in a column of which the remote says nothing: that it
+/// has all the others does not mean that it has this.
+pub(super) fn unsaid(synced: &Synced, sides: &Sides, base: &Base) -> bool {
+    let Some(row) = sides.local.as_ref().filter(|row| sides.spoken.len() < row.len()) else { return false };
+    let mut others = (0..row.len()).filter(|at| !sides.spoken.contains(at));
+    others.any(|at| base.hash_under(synced, at) != digest::value(&row[at]))
+}

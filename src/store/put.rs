@@ -50,6 +50,11 @@ impl Writer<'_> {
             }
             None => self.drop_base(synced, &sides.key)?,
         }
+        self.note_unsent(synced, remote, sides, now)
+    }
+
+    /// The log says that there is something to send of a row.
+    pub(super) fn note_unsent(&mut self, synced: &Synced, remote: &RemoteRow, sides: &Sides, now: Now) -> Result<()> {
         let widths = self.widths();
         let written = self.outbox.written_at(self.db, &widths, synced.id, &sides.key)?;
         self.note_row(synced.id, LogOp::Update, written.unwrap_or(now.millis), &remote.key)

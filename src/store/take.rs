@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use super::base::{self, Base, Contents};
-use super::fit::{differing, fit, grown, is_base};
+use super::fit::{differing, fit, grown, is_base, unsaid};
 use super::put::obstructed;
 use super::row::{self, Found};
 use super::{Judge, Now, Result, Synced, Writer};
@@ -89,6 +89,13 @@ impl Writer<'_> {
             return Ok(Taken::Known);
         }
         if sides.local == sides.remote && !self.counted_apart(synced, remote, &sides, manner) {
+            if let Some(base) = &sides.base
+                && unsaid(synced, &sides, base)
+            {
+                self.touch_base(synced, &sides.key, remote.revision, remote.stamp)?;
+                self.note_unsent(synced, remote, &sides, manner.now)?;
+                return Ok(Taken::Stands);
+            }
             self.agree(synced, remote, &sides)?;
             return Ok(Taken::Known);
         }

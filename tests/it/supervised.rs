@@ -189,6 +189,7 @@ fn a_socket_that_a_supervisor_opened_is_answered() {
         return;
     }
     let _activated = Process::start("socket-activate", &mut activate, &device.home().join("activate.log"));
-    super::rig::eventually("the socket is there", || socket.exists());
+    // It is there a moment before anybody listens on it.
+    super::rig::eventually("the socket listens", || UnixStream::connect(&socket).is_ok());
     assert_eq!(Line::open(&socket).replicas(), ["notes"]);
 }
