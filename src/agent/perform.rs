@@ -4,21 +4,25 @@
 //! matters after a crash. Each step is a few calls of store and remote; what to do next
 //! is the session's to say.
 
+mod act;
+mod receive;
+mod send;
+
+pub use self::send::{candidates, staying};
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
 use super::memory::Memory;
 use super::rules::Rules;
-use crate::engine::errand::{self, Trouble};
 use crate::engine::incarnation::{self, Judgement, Known, Mark};
-use crate::engine::plan::{self, Candidate, Limits, Plan};
 use crate::engine::session::{Report, Step};
 use crate::engine::skew;
 use crate::model::settings::Replica;
 use crate::model::status::{Cycle, Progress};
-use crate::model::{Action, Fault, FaultKind, Incarnation, Key, Outcome, ReasonCode};
-use crate::remote::{Answer, Ask, Batch, Greeted, Greeting, Remote, RemoteError};
+use crate::model::{Action, Fault, FaultKind, Incarnation, Key, ReasonCode};
+use crate::remote::{Answer, Greeted, Greeting, Remote, RemoteError};
 use crate::store::actions::{Due, Folding};
 use crate::store::attach::Attached;
 use crate::store::audit::Auditing;
@@ -27,17 +31,10 @@ use crate::store::open::Manners;
 use crate::store::receive::Incoming;
 use crate::store::report::Counts;
 use crate::store::settle::Settling;
-use crate::store::stage::Gathered;
 use crate::store::{Judge, Now, Slice, Store, Terms};
 
-/// Rows of the outbox that a plan looks at beside a batch: room to keep linked rows
-/// together. At most this, and at most as many again.
-const ROOM_ROWS: usize = 250;
 /// Rows an audit compares in one read transaction.
 const AUDIT_ROWS: usize = 2_000;
-/// The largest page that is asked for.
-const PAGE_ROWS_MAX: usize = 5_000;
-const PAGE_BYTES_MAX: usize = 4 << 20;
 /// The WAL is folded in passing after this many rows.
 const FOLD_ROWS: u64 = 20_000;
 
@@ -280,313 +277,6 @@ impl Performer {
         Ok(Report::Audited { done })
     }
 
-    fn stage(&mut self) -> Result<Report, Fault> {
-        self.clear_doubts()?;
-        loop {
-            if let Some(flight) = self.store_mut().flight()? {
-                self.flight = Some(flight);
-                return Ok(Report::Staged { something: true });
-            }
-            let limits = self.limits();
-            let now = self.now();
-            // Before the rows are looked at: an app writes both in one transaction.
-            self.actions_upto = self.store_mut().newest_action()?;
-            let (Some(store), Some(rules)) = (&mut self.store, &self.rules) else {
-                unreachable!("BUG: staging is within a cycle")
-            };
-            let gathered = store.gather(now, limits.rows_max + limits.rows_max.min(ROOM_ROWS), rules)?;
-            let plan = plan::plan(&candidates(&gathered), &rules.order, &limits);
-            let staying = staying(&gathered, &plan);
-            self.tally.set_aside += staying
-                .iter()
-                .filter(|(_, code, _)| !matches!(code, ReasonCode::PendingRetry | ReasonCode::PendingParent))
-                .count() as u64;
-            store.tidy(&gathered, &staying)?;
-            if !plan.order.is_empty() {
-                self.launch(gathered, &plan)?;
-                return Ok(Report::Staged { something: true });
-            }
-            if !gathered.more || (gathered.is_quiet() && staying.is_empty()) {
-                return match self.has_errand(now.millis)? {
-                    true => Ok(Report::Acting),
-                    false => Ok(Report::Staged { something: false }),
-                };
-            }
-        }
-    }
-
-    fn launch(&mut self, gathered: Gathered, plan: &Plan) -> Result<(), Fault> {
-        let (changes, rows) = gathered.depart(&plan.order);
-        let batch = Batch {
-            device: self.device.clone(),
-            incarnation: self.known.incarnation.clone(),
-            number: self.known.batch + 1,
-            epoch: self.greeted.as_ref().map(|greeted| greeted.epoch.clone()).unwrap_or_default(),
-            seen: self.store_mut().seen()?,
-            cursor: self.store_mut().checkpoint()?,
-            changes,
-        };
-        let store = self.store.as_mut().expect("BUG: staging is within a cycle");
-        let keys = |table: &str| store.find(table).map(|synced| synced.table.key.clone()).unwrap_or_default();
-        let body = self.remote.encode(&batch, &keys);
-        let flight = Flight { batch: batch.number, body, rows };
-        store.launch(&flight)?;
-        self.flight = Some(flight);
-        Ok(())
-    }
-
-    fn send(&mut self) -> Result<Report, Fault> {
-        let flight = self.flight.as_ref().expect("BUG: sending comes after staging");
-        let changes: Vec<(String, Key)> = flight.rows.iter().map(|row| (row.table.clone(), row.key.clone())).collect();
-        let takes_everything = self.remote.abilities().takes_everything;
-        if takes_everything {
-            let now = self.now();
-            let (Some(store), remote) = (&self.store, &mut self.remote) else {
-                unreachable!("BUG: sending is within a cycle")
-            };
-            let packed = store.every_row(now, |rows| remote.pack(rows))?;
-            if let Err(error) = packed {
-                return self.over(error);
-            }
-        }
-        self.asked_at = self.world.clock.millis();
-        match self.remote.push(&flight.body, &changes) {
-            Ok(answer) => {
-                self.tally.latency = u64::try_from(self.world.clock.millis() - self.asked_at).ok();
-                for outcome in &answer.outcomes {
-                    if let Outcome::Refused { code, .. } = outcome {
-                        *self.tally.refused.entry(code.word().to_owned()).or_default() += 1;
-                    }
-                }
-                self.answer = Some(answer);
-                self.settling = Settling::default();
-                self.count_traffic();
-                Ok(Report::Sent)
-            }
-            // No smaller set would be the whole.
-            Err(RemoteError::TooLarge) if takes_everything => Err(refused_whole("it is too large")),
-            Err(RemoteError::Refused(text)) if takes_everything => Err(refused_whole(&text)),
-            Err(RemoteError::TooLarge) => self.shrink(RemoteError::TooLarge),
-            Err(RemoteError::Refused(text)) => self.shrink(RemoteError::Refused(text)),
-            Err(RemoteError::Behind) => {
-                self.count_traffic();
-                let flight = self.flight.take().expect("BUG: only a batch can be behind");
-                self.store_mut().doubt_flight(&flight);
-                Ok(Report::Behind)
-            }
-            Err(error) => self.over(error),
-        }
-    }
-
-    /// The remote found the batch too large, or something in it wrong, and took nothing
-    /// of it: smaller ones find the row that it is about.
-    fn shrink(&mut self, why: RemoteError) -> Result<Report, Fault> {
-        self.count_traffic();
-        let flight = self.flight.take().expect("BUG: only a batch can be refused whole");
-        let now = self.now();
-        if flight.rows.len() > 1 {
-            self.store_mut().scrap()?;
-            self.rows_max = Some(flight.rows.len() / 2);
-            return Ok(Report::Settled { done: true, progress: true });
-        }
-        match why {
-            RemoteError::Refused(text) => {
-                self.tally.set_aside += self.store_mut().refuse(&flight, &text, now)?;
-                // It was this row, and not the size.
-                self.rows_max = None;
-            }
-            _ => {
-                self.store_mut().refuse_large(&flight, "the remote does not take a row this large", now)?;
-                self.tally.set_aside += 1;
-            }
-        }
-        Ok(Report::Settled { done: true, progress: true })
-    }
-
-    /// What was refused because the remote was ahead is planned anew after the pull.
-    fn clear_doubts(&mut self) -> Result<(), Fault> {
-        let store = self.store_mut();
-        if store.has_doubts() { store.scrap() } else { Ok(()) }
-    }
-
-    fn settle(&mut self) -> Result<Report, Fault> {
-        let now = self.now();
-        let slice = self.world.slice;
-        let (Some(flight), Some(answer)) = (&self.flight, &self.answer) else {
-            unreachable!("BUG: settling comes after sending")
-        };
-        let (Some(store), Some(rules)) = (&mut self.store, &self.rules) else {
-            unreachable!("BUG: settling is within a cycle")
-        };
-        let began = Instant::now();
-        let (settled, done) = store.settle(flight, &answer.outcomes, &mut self.settling, rules, now, slice)?;
-        if !done {
-            give_way(slice, began);
-        }
-        let time = answer.time;
-        self.tally.cycle.pushed += settled.applied;
-        self.tally.cycle.conflicts += settled.conflicts;
-        self.tally.set_aside += settled.set_aside;
-        if settled.clock_ahead {
-            self.measure(time);
-        }
-        let progress = settled.applied > 0 || settled.set_aside > 0;
-        self.behind |= settled.conflicts + settled.refused > 0 && !self.remote.abilities().finds_conflicts;
-        note_changed(&mut self.tally.changed, settled.changed);
-        self.fold(settled.applied);
-        if done {
-            self.known.batch = self.flight.take().map_or(self.known.batch, |flight| flight.batch);
-            self.answer = None;
-            let pushed = self.tally.cycle.pushed;
-            self.tally.progress = Some(Progress { what: "sending".to_owned(), done: pushed, total: None });
-        }
-        // What is newer there is found by the time of the last pull: that must move first.
-        if done && self.behind {
-            self.behind = false;
-            return Ok(Report::Behind);
-        }
-        Ok(Report::Settled { done, progress })
-    }
-
-    /// Whether an action is to be sent now.
-    fn has_errand(&mut self, now: i64) -> Result<bool, Fault> {
-        let upto = self.actions_upto;
-        if self.remote.abilities().takes_actions {
-            self.store_mut().readmit_actions()?;
-            return Ok(self.stumbled.is_none() && self.store_mut().has_due_action(upto, now)?);
-        }
-        let refused = self
-            .store_mut()
-            .refuse_all_actions("this remote takes no actions: it is a hub, or the config names no `action_path`")?;
-        self.tally.set_aside += refused;
-        Ok(false)
-    }
-
-    fn act(&mut self) -> Result<Report, Fault> {
-        let now = self.world.clock.millis();
-        let limits = self.replica.limits.clone();
-        let store = self.store.as_mut().expect("BUG: acting is within a cycle");
-        store.fold_actions(&mut self.folding, now)?;
-        let (due, unfit) = store.due_action(self.actions_upto, now, limits.pending_age_max)?;
-        self.tally.set_aside += unfit;
-        let Some(due) = due else { return Ok(Report::Acted { more: false }) };
-        let answered = self.remote.act(&due.action);
-        self.count_traffic();
-        let now = self.world.clock.millis();
-        let refusal = match answered {
-            Ok(said) => {
-                let store = self.store.as_mut().expect("BUG: acting is within a cycle");
-                store.finish_action(&due, &mut self.folding, &said, now)?;
-                self.tally.cycle.pushed += 1;
-                self.note_outgone(due.action, Ok(said));
-                return Ok(Report::Acted { more: true });
-            }
-            Err(RemoteError::Fault(fault)) => {
-                let pulls = self.remote.abilities().pulls;
-                if errand::trouble(fault.kind, pulls) == Trouble::Everything {
-                    return Err(fault);
-                }
-                self.stumbled = Some((due, fault));
-                if !pulls {
-                    self.put_off()?;
-                }
-                return Ok(Report::Acted { more: false });
-            }
-            Err(RemoteError::TooLarge) => {
-                let text = "the remote does not take an action this large";
-                self.store_mut().set_action_aside(&due, due.tries + 1, ReasonCode::RowTooLarge, text)?;
-                self.tally.set_aside += 1;
-                self.note_outgone(due.action, Err(text.to_owned()));
-                return Ok(Report::Acted { more: true });
-            }
-            Err(RemoteError::Refused(text)) => text,
-            Err(other) => format!("the remote answered {other:?} to an action"),
-        };
-        *self.tally.refused.entry(ReasonCode::ActionRefused.word().to_owned()).or_default() += 1;
-        let aside = self.store_mut().refuse_action(&due, &refusal, limits.tries_max, now)?;
-        if aside {
-            self.tally.set_aside += 1;
-            self.note_outgone(due.action, Err(refusal));
-        }
-        Ok(Report::Acted { more: aside })
-    }
-
-    /// Something else was answered since: it is this action that has to wait.
-    fn put_off(&mut self) -> Result<(), Fault> {
-        let Some((due, fault)) = self.stumbled.take() else { return Ok(()) };
-        let seed = due.action.id.unsigned_abs() ^ self.known.incarnation.0.bytes().map(u64::from).sum::<u64>();
-        let wait = errand::wait(due.stumbles + 1, &self.replica.schedule, fault.retry_after, seed);
-        let now = self.world.clock.millis();
-        self.store_mut().delay_action(&due, &fault.reason, wait, now)
-    }
-
-    fn note_outgone(&mut self, action: Action, said: std::result::Result<String, String>) {
-        /// Actions that are told of at most, a cycle.
-        const TOLD_MAX: usize = 1_000;
-        if self.tally.actions.len() < TOLD_MAX {
-            self.tally.actions.push(Outgone { action, said });
-        }
-    }
-
-    fn fetch(&mut self) -> Result<Report, Fault> {
-        let store = self.store.as_ref().expect("BUG: fetching is within a cycle");
-        let cursor = store.checkpoint()?;
-        let ask = Ask {
-            device: self.device.clone(),
-            incarnation: self.known.incarnation.clone(),
-            compares: cursor.is_none() && store.knows_rows()?,
-            cursor,
-            rows_max: PAGE_ROWS_MAX,
-            bytes_max: PAGE_BYTES_MAX,
-        };
-        let start = self.world.clock.millis();
-        let page = match self.remote.pull(&ask) {
-            Ok(page) => page,
-            Err(error) => return self.over(error),
-        };
-        self.put_off()?;
-        // A snapshot is asked for without a cursor that would tell: its revisions must be
-        // those of the log that was greeted.
-        if self.greeted.as_ref().is_some_and(|greeted| !page.epoch.is_empty() && page.epoch != greeted.epoch) {
-            return self.over(RemoteError::EpochOver);
-        }
-        self.tally.latency = u64::try_from(self.world.clock.millis() - start).ok();
-        self.count_traffic();
-        let (Some(store), Some(rules)) = (&self.store, &self.rules) else {
-            unreachable!("BUG: fetching is within a cycle")
-        };
-        self.incoming = Some(store.receive(page, rules)?);
-        Ok(Report::Fetched)
-    }
-
-    fn apply(&mut self) -> Result<Report, Fault> {
-        let now = self.now();
-        let slice = self.world.slice;
-        let incoming = self.incoming.as_mut().expect("BUG: applying comes after fetching");
-        let (Some(store), Some(rules)) = (&mut self.store, &self.rules) else {
-            unreachable!("BUG: applying is within a cycle")
-        };
-        let began = Instant::now();
-        let applied = store.apply(incoming, rules, now, slice)?;
-        if !applied.done {
-            give_way(slice, began);
-        }
-        self.tally.cycle.pulled += applied.rows;
-        self.tally.cycle.conflicts += applied.conflicts;
-        let (more, left) = (incoming.more(), incoming.rows_left());
-        note_changed(&mut self.tally.changed, applied.changed);
-        self.fold(applied.rows);
-        if more || left.is_some() || self.tally.progress.is_some() {
-            let done = self.tally.cycle.pulled;
-            let total = left.map(|left| done + left);
-            self.tally.progress = Some(Progress { what: "receiving".to_owned(), done, total });
-        }
-        if applied.done {
-            self.incoming = None;
-        }
-        Ok(Report::Applied { done: applied.done, more, pending: applied.pending })
-    }
-
     fn end(&mut self) -> Result<Report, Fault> {
         self.count_traffic();
         let Some(mut store) = self.store.take() else { return Ok(Report::Ended { retry_in: None }) };
@@ -706,18 +396,6 @@ impl Performer {
         };
     }
 
-    fn limits(&self) -> Limits {
-        let limits = &self.replica.limits;
-        let greeted = self.greeted.as_ref();
-        let rows = greeted.map_or(usize::MAX, |greeted| greeted.batch_rows_max);
-        let bytes = greeted.map_or(usize::MAX, |greeted| greeted.batch_bytes_max);
-        Limits {
-            rows_max: limits.batch_rows_max.min(rows).min(self.rows_max.unwrap_or(usize::MAX)).max(1),
-            bytes_max: limits.batch_bytes_max.min(bytes),
-            row_bytes_max: greeted.map_or(usize::MAX, |greeted| greeted.row_bytes_max),
-        }
-    }
-
     /// A long transfer must not leave a long WAL behind.
     fn fold(&mut self, rows: u64) {
         self.unfolded += rows;
@@ -747,51 +425,6 @@ impl Performer {
         self.stumbled = None;
         self.auditing = Auditing::default();
     }
-}
-
-/// What the planner sees of what the store gathered.
-pub fn candidates(gathered: &Gathered) -> Vec<Candidate> {
-    gathered
-        .candidates
-        .iter()
-        .map(|candidate| Candidate {
-            table: candidate.change.table.clone(),
-            key: candidate.change.key.clone(),
-            operation: candidate.change.operation,
-            priority: candidate.priority,
-            seq: candidate.change.seq,
-            bytes: candidate.change.weight(),
-            needs: candidate.needs.clone(),
-            held: candidate.held,
-        })
-        .collect()
-}
-
-/// What the plan keeps back, with the sentence that people will read.
-pub fn staying(gathered: &Gathered, plan: &Plan) -> Vec<(usize, ReasonCode, String)> {
-    let sentence = |at: usize, code: ReasonCode| {
-        let candidate = &gathered.candidates[at];
-        let parent = candidate.needs.first().map(|need| &gathered.candidates[*need].change);
-        let parent = parent.map_or_else(String::new, |parent| format!(" ({} {})", parent.table, parent.key));
-        match code {
-            ReasonCode::RowTooLarge => {
-                format!("{} bytes are more than the remote takes in one row", candidate.change.weight())
-            }
-            ReasonCode::ParentSetAside => format!("the row it refers to{parent} is set aside"),
-            ReasonCode::PendingParent => format!("it goes when the row it refers to{parent} has gone"),
-            ReasonCode::MassDeletion => "so many rows were deleted at once that a person is asked first".to_owned(),
-            ReasonCode::KeyUnusable => "several rows have this key (NULL in a key is not unique)".to_owned(),
-            ReasonCode::TooOld => "it was not sent within pending_age_max".to_owned(),
-            _ => "refused before; it is tried again".to_owned(),
-        }
-    };
-    plan.staying.iter().map(|(at, code)| (*at, *code, sentence(*at, *code))).collect()
-}
-
-fn refused_whole(why: &str) -> Fault {
-    let text = format!("the remote does not take the whole set ({why}); nothing was lost, and all changes stay queued");
-    let next = "tried again later; see what the remote has against it, or leave tables out with `exclude`";
-    Fault::new(FaultKind::Protocol, ReasonCode::ProtocolError, text, next)
 }
 
 fn note_changed(known: &mut BTreeMap<String, Vec<Key>>, more: BTreeMap<String, Vec<Key>>) {

@@ -26,15 +26,13 @@ use crate::engine::session::{Action, Event, LASTING, Session, Step, Wake};
 use crate::ipc::Topic;
 use crate::model::settings::{Replica, TableRule};
 use crate::model::status::{Cycle, Detail, HistoryEntry};
-use crate::model::{Fault, ReasonCode, Saving};
+use crate::model::{Fault, ReasonCode, Saving, action};
 use crate::remote::{Hint, Listening};
 use crate::store::Store;
 use crate::store::peek::{self, Glance};
 
 /// Keys an event names at most, a table.
 const KEYS_MAX: usize = 100;
-/// What an event says of a backend's answer to an action.
-const ANSWER_CHARS_MAX: usize = 4_096;
 
 pub enum Order {
     Event(Event),
@@ -339,7 +337,7 @@ impl Worker {
         }
         for Outgone { action, said } in &tally.actions {
             let (state, answer, reason) = match said {
-                Ok(answer) => ("done", Some(answer.chars().take(ANSWER_CHARS_MAX).collect::<String>()), None),
+                Ok(answer) => ("done", Some(answer.chars().take(action::ANSWER_CHARS_MAX).collect::<String>()), None),
                 Err(reason) => ("set_aside", None, Some(reason)),
             };
             let data = json!({"replica": self.replica.name, "id": action.id, "action": action.name, "key": action.key,

@@ -261,6 +261,26 @@ impl<T: Shape> Shape for Option<T> {
 }
 
 #[cfg(test)]
+impl Method {
+    /// Parameters in JSON that the method takes, of those to be kept.
+    pub(super) fn sample(&self, keep: impl Fn(&Param) -> bool) -> String {
+        let member = |param: &Param| {
+            let value = match param.shape {
+                "string" if param.name == "take" => r#""local""#,
+                "string" => r#""x""#,
+                "integer" => "1",
+                "boolean" => "true",
+                "object" => "{}",
+                _ => "[]",
+            };
+            format!("{:?}:{value}", param.name)
+        };
+        let members: Vec<String> = self.params.iter().filter(|param| keep(param)).map(member).collect();
+        format!("{{{}}}", members.join(","))
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -286,21 +306,7 @@ mod tests {
     #[test]
     fn a_parameter_is_required_where_the_description_says_so() {
         for method in Request::METHODS {
-            let sample = |param: &Param| {
-                let value = match param.shape {
-                    "string" if param.name == "take" => r#""local""#,
-                    "string" => r#""x""#,
-                    "integer" => "1",
-                    "boolean" => "true",
-                    "object" => "{}",
-                    _ => "[]",
-                };
-                format!("{:?}:{value}", param.name)
-            };
-            let given = |keep: &dyn Fn(&Param) -> bool| {
-                let members: Vec<String> = method.params.iter().filter(|param| keep(param)).map(sample).collect();
-                decode(method.name, &format!("{{{}}}", members.join(",")))
-            };
+            let given = |keep: &dyn Fn(&Param) -> bool| decode(method.name, &method.sample(keep));
             assert!(given(&|_| true).is_ok(), "{}: {:?}", method.name, given(&|_| true));
             assert!(given(&|param| param.required).is_ok(), "{}", method.name);
             for left_out in method.params.iter().filter(|param| param.required) {

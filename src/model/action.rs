@@ -11,6 +11,9 @@ pub const TABLE: &str = "_homing_actions";
 /// The largest payload that is sent, in bytes.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
+/// What is kept and told of a backend's answer, in characters.
+pub const ANSWER_CHARS_MAX: usize = 4_096;
+
 const NAME_BYTES_MAX: usize = 128;
 
 /// One action, as it travels: always the same for the same row of the table.

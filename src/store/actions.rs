@@ -16,15 +16,13 @@ use rusqlite::{Connection, OptionalExtension, params};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Result, Store, Writer, aside};
-use crate::model::action::{Action, PAYLOAD_BYTES_MAX, TABLE, compact, is_name};
+use crate::model::action::{ANSWER_CHARS_MAX, Action, PAYLOAD_BYTES_MAX, TABLE, compact, is_name};
 use crate::model::status::{ExplanationLine, QueueEntry};
 use crate::model::{Key, Reason, ReasonCode, Value};
 use crate::sqlite::capture;
 
 /// Actions that are over and stay to be looked at.
 const OVER_ROWS_MAX: i64 = 100;
-/// What is kept of a backend's answer.
-const ANSWER_CHARS_MAX: usize = 4_096;
 /// Waiting actions that are compared with each other at once.
 const FOLD_ROWS_MAX: i64 = 10_000;
 /// Actions that twins are looked for of; more than these go unfolded.

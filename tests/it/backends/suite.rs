@@ -3,7 +3,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::super::rig::{Backend, Device, Mode, Road, eventually, has, token};
+use super::super::rig::{Backend, Device, Mode, Road, eventually, has, token, token_of};
 
 /// One of the examples, with a table whose rows have an id and a text.
 struct Example {
@@ -89,7 +89,7 @@ impl Stage {
         let backend = Backend::start(name, &[]);
         let url = format!("{}{}", backend.url(), example.path);
         let device = |who: &str| {
-            let mut device = Device::preset(who, name, &url, &token("ada"));
+            let mut device = Device::preset(who, name, &url, &token_of(json!({"sub": "ada", "device": who})));
             for (key, value) in keys {
                 device.set(&format!("REPLICA__{}__{key}", name.to_uppercase()), value);
             }
@@ -145,8 +145,20 @@ impl Stage {
         self.backend.plan(plan);
     }
 
+    /// What the device `a` is answered next; `b` may have a cycle of its own just then.
     fn answer(&self, pulls: bool, body: &Json) {
-        self.plan(pulls, &json!({"kind": "status", "status": 200, "body": body}));
+        self.answers(pulls, std::slice::from_ref(body));
+    }
+
+    /// The next answers to `a`, planned at once, so that no cycle meets a part of them.
+    fn answers(&self, pulls: bool, bodies: &[Json]) {
+        let plan = |body| {
+            let mut plan = self.exchange(pulls);
+            let fault = json!({"device": "a", "kind": "status", "status": 200, "body": body});
+            plan.as_object_mut().unwrap().extend(fault.as_object().unwrap().clone());
+            plan
+        };
+        self.backend.plan(bodies.iter().map(plan).collect());
     }
 }
 
@@ -227,9 +239,7 @@ fn odd_answers(name: &str, answers: &[Odd]) {
     stage.write(&stage.a, "first");
     stage.settle();
     for (at, (pulls, answer, words, line)) in answers.iter().enumerate() {
-        for _ in 0..40 {
-            stage.answer(*pulls, answer);
-        }
+        stage.answers(*pulls, &vec![answer.clone(); 40]);
         stage.write(&stage.a, &format!("row{at}"));
         let told = stage.a.homing(&["sync", "--wait", "--timeout", "2s"]);
         assert_ne!(told.code, 0, "{name}, {answer}: {told:?}");
@@ -527,7 +537,7 @@ fn one_answer_of_many_rows_is_taken_whole_and_compared_whole() {
     );
     stage.a.sync();
     // What broke off left nothing behind.
-    stage.plan(PULL, &json!({"kind": "half"}));
+    stage.plan(PULL, &json!({"kind": "half", "device": "b"}));
     stage.b.sync();
     let count = "SELECT (SELECT count(*) FROM friends), (SELECT count(*) FROM life_events)";
     assert_eq!(stage.b.sql(count), stage.a.sql(count));
@@ -559,12 +569,13 @@ fn records_of_tables_come_in_pages_where_the_answer_says_that_there_is_more() {
         let stage = Stage::new(name);
         let time = ["timestamp", "synced_at"][usize::from(name == "egglogu")];
         let told = stage.backend.call("now", json!([])).as_i64().unwrap();
-        for at in 0..3 {
+        let pages = [0, 1, 2].map(|at| {
             let mut answer = records(json!([{"id": format!("p{at}"), "title": "t", "name": "t"}]));
             let more = json!({time: told, "hasMore": true, "nextCursor": {"page": at + 1}});
             answer.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            stage.answer(PULL, &answer);
-        }
+            answer
+        });
+        stage.answers(PULL, &pages);
         stage.a.sync();
         assert_eq!(stage.ids(&stage.a), "p0,p1,p2", "{name}");
         // What travels in a query is not in the list of requests.

@@ -48,9 +48,11 @@ fn a_friend_made_edited_and_deleted_on_one_device_is_so_on_the_other() {
     }
     let stage = Stage::new();
     stage.a.sql(
-        "INSERT INTO friends(id, name, weave_score, is_dormant) VALUES ('f1', 'Bo', 5, 0), ('f2', 'Cy', 1.5, 1);
+        "BEGIN;
+         INSERT INTO friends(id, name, weave_score, is_dormant) VALUES ('f1', 'Bo', 5, 0), ('f2', 'Cy', 1.5, 1);
          INSERT INTO interactions(id, activity) VALUES ('x1', 'walk');
-         INSERT INTO interaction_friends(id, interaction_id, friend_id) VALUES ('j1', 'x1', 'f1')",
+         INSERT INTO interaction_friends(id, interaction_id, friend_id) VALUES ('j1', 'x1', 'f1');
+         COMMIT",
     );
     stage.settle();
     assert_eq!(stage.backend.state()["tables"]["friends"]["f2"]["is_dormant"], true);
