@@ -26,8 +26,10 @@ pub(super) struct Look {
     pub(super) rows: BTreeMap<Place, Row>,
     /// Tokens in rows.
     pub(super) tokens: BTreeSet<String>,
-    /// Tokens in the ledger and among parked rows.
-    pub(super) kept: BTreeSet<String>,
+    /// Tokens in the ledger.
+    pub(super) ledger: BTreeSet<String>,
+    /// Tokens among parked rows.
+    pub(super) parked: BTreeSet<String>,
     /// How many conflicts the ledger has, by row.
     pub(super) conflicts: BTreeMap<(String, String), usize>,
     /// How many conflicts the ledger has, by kind.
@@ -43,7 +45,12 @@ pub(super) struct Look {
 
 impl Look {
     pub(super) fn has(&self, token: &str) -> bool {
-        self.tokens.contains(token) || self.kept.contains(token)
+        self.tokens.contains(token) || self.keeps(token)
+    }
+
+    /// Whether Homing has it beside the rows.
+    pub(super) fn keeps(&self, token: &str) -> bool {
+        self.ledger.contains(token) || self.parked.contains(token)
     }
 
     /// Where `after` has another row, or none, or one more.
@@ -192,12 +199,12 @@ fn ledger(db: &Connection, look: &mut Look) -> rusqlite::Result<()> {
     while let Some(row) = found.next()? {
         *look.conflicts.entry((row.get(0)?, row.get(1)?)).or_default() += 1;
         *look.kinds.entry(row.get(2)?).or_default() += 1;
-        tokens::find(row.get_ref(3)?.as_str()?, &mut look.kept);
+        tokens::find(row.get_ref(3)?.as_str()?, &mut look.ledger);
     }
     let mut statement = db.prepare_cached("SELECT CAST(body AS TEXT) FROM _homing_parked")?;
     let mut found = statement.query([])?;
     while let Some(row) = found.next()? {
-        tokens::find(row.get_ref(0)?.as_str()?, &mut look.kept);
+        tokens::find(row.get_ref(0)?.as_str()?, &mut look.parked);
     }
     for table in ["_homing_log", "_homing_aside", "_homing_parked", "_homing_flight"] {
         let only = if table == "_homing_log" { "WHERE tab <> 0" } else { "" };

@@ -55,7 +55,7 @@ impl Tokens {
     /// A side went back to an older state: what only `gone` had in its place went with it.
     pub(super) fn went_with(&mut self, gone: &Look, left: &[&Look]) {
         self.alive.retain(|token, home| {
-            let stands = |look: &&Look| look.kept.contains(token) || of(look.rows.get(&home.place)).contains(token);
+            let stands = |look: &&Look| look.keeps(token) || of(look.rows.get(&home.place)).contains(token);
             !gone.has(token) || left.iter().any(stands)
         });
     }

@@ -19,6 +19,10 @@ pub(super) struct Witness {
     versions: BTreeMap<Place, Vec<Option<Row>>>,
     /// How far along `versions` each device is known to be.
     reached: Vec<BTreeMap<Place, usize>>,
+    /// What stood in a row before a write that is not unsent, as the hub says the same
+    /// already or nobody knows what a restored copy had: put back, that is no write at all,
+    /// and may go when the hub's is heard.
+    stood: Vec<BTreeMap<Place, Option<Row>>>,
 }
 
 struct Owned {
@@ -41,6 +45,7 @@ impl Witness {
         Witness {
             unsent: (0..devices).map(|_| BTreeMap::new()).collect(),
             reached: vec![BTreeMap::new(); devices],
+            stood: vec![BTreeMap::new(); devices],
             ..Witness::default()
         }
     }
@@ -60,6 +65,10 @@ impl Witness {
                 None => false,
             };
             if strange && !self.unsent[device].contains_key(place) {
+                self.stood[device].insert(place.clone(), old);
+                continue;
+            }
+            if self.stood[device].remove(place).is_some_and(|stood| stood == new) {
                 continue;
             }
             let first = Unsent { now: old.clone(), before: old, between: Vec::new() };
@@ -68,7 +77,8 @@ impl Witness {
             unsent.now = new;
             let at_hub = self.versions.get(place).and_then(|list| list.last().cloned()).flatten();
             if unsent.now == unsent.before || unsent.now == at_hub {
-                self.unsent[device].remove(place);
+                let unsent = self.unsent[device].remove(place).expect("BUG: it is there");
+                self.stood[device].insert(place.clone(), unsent.before);
             }
         }
     }
@@ -115,6 +125,7 @@ impl Witness {
     pub(super) fn device_restored(&mut self, device: usize) {
         self.unsent[device].clear();
         self.reached[device].clear();
+        self.stood[device].clear();
         self.owned.values_mut().filter(|owned| owned.device == device).for_each(|owned| owned.shared = true);
     }
 
@@ -128,6 +139,7 @@ impl Witness {
         // What lost is in the ledger from now on, though the row may stand a while longer.
         self.unsent[device].retain(|(table, key), _| after.conflicts_of(table, key) <= before.conflicts_of(table, key));
         for place in before.changed(after) {
+            self.stood[device].remove(place);
             let (old, new) = (before.rows.get(place), after.rows.get(place));
             let told = || format!("{} {} of device {device} went from {old:?} to {new:?}", place.0, place.1);
             let recorded = after.conflicts_of(place.0, &place.1) > before.conflicts_of(place.0, &place.1);

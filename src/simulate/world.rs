@@ -387,8 +387,8 @@ impl World {
         let unsent: Vec<String> = self.witness.unsent_tokens(at).into_iter().collect();
         self.tokens.excuse(&unsent);
         // Losers that only this file's ledger remembered went with it, though others may
-        // still show them until they hear who won.
-        let forgotten: Vec<String> = before.kept.difference(&self.looks[at].kept).cloned().collect();
+        // still show them until they hear who won, and so may a parked row of the copy.
+        let forgotten: Vec<String> = before.ledger.difference(&self.looks[at].ledger).cloned().collect();
         self.tokens.excuse(&forgotten);
         self.witness.device_restored(at);
         self.reach(what);
