@@ -10,6 +10,7 @@
 //! A benchmark that finds a wrong result panics: a fast wrong answer is no figure.
 
 mod backends;
+mod broker;
 mod capture;
 mod conflicts;
 mod data;
@@ -72,6 +73,7 @@ const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("backends", backends::run),
     ("meanwhile", meanwhile::run),
     ("live", live::run),
+    ("mqtt", broker::run),
     ("idle", idle::run),
     ("outbox", outbox::run),
     ("status", outbox::status),

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 /// A child that is killed and waited for when dropped.
 pub struct Process(Child);
@@ -46,6 +46,15 @@ pub fn agent(config: &Path) -> Process {
     let mut command = homing();
     command.arg("agent").arg("--config").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
     Process(command.spawn().expect("the agent starts"))
+}
+
+impl Process {
+    /// Starts anything; its output, where that is piped, comes along.
+    pub fn start(command: &mut Command) -> (Process, Option<ChildStdout>) {
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let out = child.stdout.take();
+        (Process(child), out)
+    }
 }
 
 /// What the system knows of a process at one moment.

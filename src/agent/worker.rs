@@ -464,6 +464,9 @@ impl Worker {
     }
 
     fn listen(&mut self) -> Option<Listening> {
+        if !self.performer.remote().abilities().live {
+            return None;
+        }
         let post = self.post.clone();
         self.performer.remote().listen(Box::new(move |hint| {
             let wake = match hint {

@@ -17,22 +17,43 @@ use crate::model::{Action, Change, Cursor, Fault, Incarnation, Key, Outcome, Pag
 pub struct Abilities {
     /// The remote finds conflicts when it is pushed to; else the agent does, by pulling.
     pub finds_conflicts: bool,
+    /// Takes what was written last by its writer's clock, whatever it was based on.
+    pub last_wins: bool,
     /// An outcome for each change; else one for the whole batch.
     pub outcome_each: bool,
-    /// Answers a batch it has seen before as it did then.
-    pub remembers_batches: bool,
+    /// Tells at once that there is more to pull.
     pub live: bool,
+    /// How far a replica has pulled.
+    pub marks: Marks,
+    /// A pull may come in pages.
+    pub pages: bool,
     /// Numbers a row's versions, and says each once; else versions are told apart by
     /// their content.
     pub numbers_versions: bool,
     /// Takes an update as the columns that changed; else as the whole row.
     pub takes_columns: bool,
-    /// There is something to pull.
-    pub pulls: bool,
     /// Takes actions beside rows.
     pub takes_actions: bool,
     /// Takes every row of every table at once, and nothing less.
     pub takes_everything: bool,
+}
+
+impl Abilities {
+    /// There is something to pull.
+    pub fn pulls(&self) -> bool {
+        self.marks != Marks::Nothing
+    }
+}
+
+/// What a replica remembers of its last pull, to go on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marks {
+    /// A place in the remote's own order, which nothing can slip behind.
+    Cursor,
+    /// A time the remote told: what was committed late, or at the same time, can be missed.
+    Time,
+    /// There is nothing to pull.
+    Nothing,
 }
 
 /// Who is calling.

@@ -15,7 +15,8 @@ use crate::hub::store::{Store, Who};
 use crate::model::{Action, Fault, FaultKind, Key, Outcome, Page, ReasonCode, Revision, text};
 use crate::protocol::{self, body};
 use crate::remote::{
-    Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Remembered, Remote, RemoteError, Result,
+    Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Marks, Remembered, Remote, RemoteError,
+    Result,
 };
 
 /// What all devices share: the hub, and time.
@@ -178,12 +179,13 @@ impl Remote for SimRemote {
     fn abilities(&self) -> Abilities {
         Abilities {
             finds_conflicts: true,
+            last_wins: false,
             outcome_each: true,
-            remembers_batches: true,
             live: false,
+            marks: Marks::Cursor,
+            pages: true,
             numbers_versions: true,
             takes_columns: true,
-            pulls: true,
             takes_actions: true,
             takes_everything: false,
         }

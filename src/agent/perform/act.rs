@@ -44,7 +44,7 @@ impl Performer {
                 return Ok(Report::Acted { more: true });
             }
             Err(RemoteError::Fault(fault)) => {
-                let pulls = self.remote.abilities().pulls;
+                let pulls = self.remote.abilities().pulls();
                 if errand::trouble(fault.kind, pulls) == Trouble::Everything {
                     return Err(fault);
                 }

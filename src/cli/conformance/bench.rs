@@ -6,7 +6,7 @@ use super::sample::Sample;
 use super::station::{Ground, Known, Station};
 use crate::model::settings::TokenSource;
 use crate::model::{Change, Key, Outcome, Value};
-use crate::remote::RemoteError;
+use crate::remote::{Abilities, RemoteError};
 
 /// How a check ended, and what was seen.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,9 +42,12 @@ impl Bench {
         Ok(Bench { ground, sample, stranger, rows_many, a, b, made: Vec::new() })
     }
 
-    /// False for a kind that has nothing to pull.
+    pub fn abilities(&self) -> Abilities {
+        self.a.abilities()
+    }
+
     pub fn pulls(&self) -> bool {
-        self.ground.replica.remote.kind != "operations"
+        self.abilities().pulls()
     }
 
     pub fn table(&self) -> &str {

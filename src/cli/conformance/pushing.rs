@@ -134,7 +134,7 @@ pub fn replay(bench: &mut Bench) -> Checked {
     let fresh = bench.fresh()?;
     match bench.text_at(&fresh, &key) {
         Some(text) if text == edit => Ok(Verdict::Passed("once is once".to_owned())),
-        _ if bench.ground.replica.remote.kind == "delta" => {
+        _ if bench.abilities().last_wins => {
             Ok(Verdict::Passed("once is once; a late repetition wins over an edit, as this kind has it".to_owned()))
         }
         _ => Ok(Verdict::Failed("the same push again undoes what another device wrote since".to_owned())),
@@ -181,7 +181,7 @@ pub fn updated_missing(bench: &mut Bench) -> Checked {
 }
 
 pub fn newer_is_not_overwritten(bench: &mut Bench) -> Checked {
-    if bench.ground.replica.remote.kind == "delta" {
+    if bench.abilities().last_wins {
         return Ok(Verdict::Skipped("this kind goes by the time of the writing alone".to_owned()));
     }
     let key = bench.shared_row("of both")?;
@@ -208,7 +208,7 @@ pub fn newer_is_not_overwritten(bench: &mut Bench) -> Checked {
 }
 
 pub fn all_or_nothing(bench: &mut Bench) -> Checked {
-    if !bench.pulls() || bench.ground.replica.remote.kind == "delta" {
+    if !bench.pulls() || bench.abilities().last_wins {
         return Ok(Verdict::Skipped("a push of this kind is never refused whole".to_owned()));
     }
     let key = bench.shared_row("of both")?;
@@ -224,6 +224,9 @@ pub fn all_or_nothing(bench: &mut Bench) -> Checked {
     Ok(match (answer, is_there) {
         (Err(_), false) => Verdict::Passed("nothing was left behind".to_owned()),
         (Err(_), true) => Verdict::Failed("the push was refused, and part of it was stored".to_owned()),
+        (Ok(_), _) if !bench.abilities().outcome_each => {
+            Verdict::Failed("the push was taken, though a row in it was older than the backend's".to_owned())
+        }
         (Ok(outcomes), is_there) => match (outcomes.first(), is_there) {
             (Some(Outcome::Applied(_)), true) | (Some(Outcome::Conflict { .. } | Outcome::Refused { .. }), false) => {
                 Verdict::Passed("each row is as its outcome says".to_owned())

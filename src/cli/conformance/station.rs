@@ -13,7 +13,7 @@ use crate::model::settings::Replica;
 use crate::model::{
     Change, Cursor, Fault, Incarnation, Key, Operation, Outcome, RemoteRow, Revision, Seq, Stamp, Table, Value,
 };
-use crate::remote::{self, Ask, Batch, Greeted, Greeting, Remote, RemoteError};
+use crate::remote::{self, Abilities, Ask, Batch, Greeted, Greeting, Remote, RemoteError};
 
 /// Pages of one pull at most.
 const PAGES_MAX: usize = 20_000;
@@ -50,7 +50,7 @@ pub struct Station {
     /// The bytes of the last push, and what was in them.
     pub sent: (Vec<u8>, Vec<(String, Key)>),
     /// Pages of the last pull.
-    pub pages: usize,
+    pages: usize,
 }
 
 impl Station {
@@ -190,6 +190,10 @@ impl Station {
             Some(Outcome::Refused { text, .. }) => Err(RemoteError::Refused(format!("a row was refused: {text}"))),
             Some(_) => Err(RemoteError::Refused("a row was called a conflict, and nobody else had touched it".into())),
         }
+    }
+
+    pub fn abilities(&self) -> Abilities {
+        self.remote.abilities()
     }
 
     pub fn insert(&self, table: &str, key: Key, values: Vec<(String, Value)>) -> Change {

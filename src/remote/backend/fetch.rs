@@ -3,6 +3,10 @@
 //! A page that was heard out is handed on whole, or in parts where it is too large; the
 //! place moves with its last part. Only a part that was taken whole leads to the next
 //! one: after anything else the backend is asked again from the place that is known.
+//!
+//! Pages have an order of the backend's own, in which rows are dear to write. So they are
+//! gathered: one, then two, then four, each time twice as many while all goes well, so
+//! that a line that breaks again and again loses one page at a time.
 
 use serde_json::Value as Json;
 
@@ -26,6 +30,9 @@ const PAGES_MAX: u32 = 100_000;
 const BACK_MAX: i64 = 60_000;
 /// Pages of one comparison, which is taken at once.
 const COMPARED_PAGES_MAX: u32 = 10_000;
+
+/// Rows of pages that are gathered before any is handed on.
+const GATHERED_ROWS_MAX: usize = 100_000;
 
 /// Rows that were heard and are handed on part by part. The place moves with the last.
 pub(super) struct Handing {
@@ -62,11 +69,23 @@ impl BackendRemote {
             answered => answered?,
         };
         asking.compares |= replaces;
-        while let Some(page) = after.page.clone().filter(|_| asking.compares) {
-            if after.pages > COMPARED_PAGES_MAX {
-                return Err(self.rubbish("its pages do not come to an end"));
+        // Whatever breaks off begins with a single page again.
+        let stride = std::mem::replace(&mut self.stride, 1);
+        let mut pages = 1;
+        while let Some(page) = after.page.clone() {
+            match asking.compares {
+                true if after.pages > COMPARED_PAGES_MAX => {
+                    return Err(self.rubbish("its pages do not come to an end"));
+                }
+                false if pages >= stride || staged.len() >= GATHERED_ROWS_MAX => break,
+                _ => {}
             }
+            staged.turn();
             (after, _) = self.next(&after, &Asking { page: Some(page), ..asking.clone() }, &mut staged)?;
+            pages += 1;
+        }
+        if after.page.is_some() {
+            self.stride = stride.saturating_mul(2);
         }
         self.hand(staged, before, after, asking.compares)
     }

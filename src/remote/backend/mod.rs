@@ -49,8 +49,8 @@ use self::whole::{Unpacked, Whole};
 use super::http::{self, Connection, fault};
 use super::mqtt::{self, Broker};
 use super::{
-    Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Remembered, Remote, RemoteError, Result,
-    Rows,
+    Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Marks, Remembered, Remote, RemoteError,
+    Result, Rows,
 };
 use crate::model::settings::{Backend, Replica};
 use crate::model::{Action, Fault, FaultKind, Key, Operation, Outcome, Page, ReasonCode, Revision, Table};
@@ -244,6 +244,8 @@ pub struct BackendRemote {
     handing: Option<Handing>,
     /// The whole set, ready to be sent.
     packed: Option<Whole>,
+    /// How many pages are gathered next.
+    stride: usize,
     /// Answers that were handed on in parts so far.
     handings: u64,
     /// The pages that this pull has asked for, by hash.
@@ -301,6 +303,7 @@ impl BackendRemote {
             ranks: Vec::new(),
             handing: None,
             packed: None,
+            stride: 1,
             handings: 0,
             visited: HashSet::new(),
         })
@@ -313,10 +316,8 @@ impl BackendRemote {
         self.pulls() && kept.is_some_and(|kept| self.speech.now - parcel.at > kept)
     }
 
-    /// One that takes everything at once may have nothing to pull from.
     fn pulls(&self) -> bool {
-        let backend = &self.speech.backend;
-        self.kind.abilities().pulls && (!backend.whole_set || backend.pull_path.is_some())
+        self.abilities().pulls()
     }
 
     /// One backend for ever: it has no log that could begin anew.
@@ -353,13 +354,15 @@ impl BackendRemote {
 
 impl Remote for BackendRemote {
     fn abilities(&self) -> Abilities {
-        let backend = &self.speech.backend;
+        let (backend, kind) = (&self.speech.backend, self.kind.abilities());
+        // One that takes everything at once may have nothing to pull from.
+        let mute = backend.whole_set && backend.pull_path.is_none();
         Abilities {
             live: backend.live_path.is_some() || self.broker.is_some(),
-            pulls: self.pulls(),
+            marks: if mute { Marks::Nothing } else { kind.marks },
             takes_actions: self.errands.is_some(),
             takes_everything: backend.whole_set,
-            ..self.kind.abilities()
+            ..kind
         }
     }
 

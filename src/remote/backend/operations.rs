@@ -16,7 +16,7 @@ use super::shape::{Headers, Record, Shape};
 use super::sieve::Step;
 use super::{Frame, Kind, Listed, Question, Speech, Told, operation_key};
 use crate::model::{ConflictKind, Operation, Outcome, RefusalCode, RemoteRow, Revision, Stamp, text};
-use crate::remote::{Abilities, Batch};
+use crate::remote::{Abilities, Batch, Marks};
 
 pub struct Operations;
 
@@ -24,12 +24,13 @@ impl Kind for Operations {
     fn abilities(&self) -> Abilities {
         Abilities {
             finds_conflicts: true,
+            last_wins: false,
             outcome_each: true,
-            remembers_batches: true,
             live: false,
+            marks: Marks::Nothing,
+            pages: false,
             numbers_versions: false,
             takes_columns: true,
-            pulls: false,
             takes_actions: false,
             takes_everything: false,
         }

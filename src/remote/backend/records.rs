@@ -16,7 +16,7 @@ use super::shape::{Headers, Record, Shape, millis_in};
 use super::sieve::{self, Step};
 use super::{Frame, Kind, Listed, Question, Rest, Speech, Told};
 use crate::model::{ConflictKind, Key, Operation, Outcome, RefusalCode, Stamp};
-use crate::remote::{Abilities, Batch};
+use crate::remote::{Abilities, Batch, Marks};
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +29,13 @@ impl Kind for Records {
     fn abilities(&self) -> Abilities {
         Abilities {
             finds_conflicts: false,
+            last_wins: *self == Records::Delta,
             outcome_each: true,
-            remembers_batches: false,
             live: false,
+            marks: Marks::Time,
+            pages: true,
             numbers_versions: false,
             takes_columns: false,
-            pulls: true,
             takes_actions: false,
             takes_everything: false,
         }

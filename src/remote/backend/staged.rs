@@ -1,12 +1,12 @@
-//! The rows of one answer, until all of it was understood.
+//! The rows of one answer, or of some pages, until all of it was understood.
 //!
 //! Few rows stay in memory. From a bound on they lie in a file without a name, which is
 //! gone when this is dropped, and are handed out in parts: rows in the order of their
 //! tables, parents first, then what was deleted, in reverse. Within a table they go by
 //! key, as far as that costs little: rows that lie side by side are written at a third of
-//! the price. Where an answer speaks of a row twice, what it said last counts; a bare id
-//! among the deleted gives way to a record wherever that stands. Of each row in the file
-//! its identity and its place stay in memory.
+//! the price. Where a row is spoken of twice, what was said last counts; a bare id among
+//! the deleted gives way to a record wherever that stands in the same page. Of each row in
+//! the file its identity and its place stay in memory.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -34,6 +34,8 @@ pub struct Staging {
 #[derive(Default)]
 pub struct Staged {
     hand: Vec<Staging>,
+    /// How many rows were in hand when each further page began.
+    turns: Vec<usize>,
     bytes: usize,
     pile: Option<Pile>,
 }
@@ -49,17 +51,30 @@ impl Staged {
             return Ok(());
         }
         let mut pile = Pile::new()?;
-        for staging in self.hand.drain(..) {
+        for (at, staging) in self.hand.drain(..).enumerate() {
+            self.turns.iter().filter(|turn| **turn == at).for_each(|_| pile.turn());
             pile.put(&staging)?;
         }
         self.pile = Some(pile);
         Ok(())
     }
 
+    /// Another page begins.
+    pub fn turn(&mut self) {
+        match &mut self.pile {
+            Some(pile) => pile.turn(),
+            None => self.turns.push(self.hand.len()),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.pile.as_ref().map_or(self.hand.len(), |pile| pile.entries.len())
+    }
+
     /// All of it is there. `ranks`: of the tables, parents lower. `told`: the answer's time.
     pub fn finish(self, ranks: &[usize], told: Stamp) -> io::Result<Parts> {
         match self.pile {
-            None => Ok(Parts { hand: newest(self.hand), pile: None, brought: HashSet::new(), told }),
+            None => Ok(Parts { hand: newest(self.hand, &self.turns), pile: None, brought: HashSet::new(), told }),
             Some(pile) => {
                 let mut sorted = pile.sorted(ranks)?;
                 let brought = std::mem::take(&mut sorted.standing);
@@ -106,17 +121,20 @@ impl Parts {
     }
 }
 
-/// The last version of each row, by key; a bare id only where there is none.
-fn newest(hand: Vec<Staging>) -> Vec<RemoteRow> {
-    let standing: HashSet<(usize, Key)> =
-        hand.iter().filter(|one| one.row.row.is_some()).map(|one| (one.place, one.row.key.clone())).collect();
+/// The last version of each row, by key; a bare id only where its page has no record.
+fn newest(hand: Vec<Staging>, turns: &[usize]) -> Vec<RemoteRow> {
+    let page = |at: usize| turns.partition_point(|turn| *turn <= at);
+    let name = |at: usize, one: &Staging| (page(at), one.place, one.row.key.clone());
+    let rows = hand.iter().enumerate();
+    let standing: HashSet<_> = rows.filter(|(_, one)| one.row.row.is_some()).map(|(at, one)| name(at, one)).collect();
     let mut seen = HashSet::with_capacity(hand.len());
     let mut kept: Vec<RemoteRow> = hand
         .into_iter()
+        .enumerate()
         .rev()
-        .filter(|one| !(one.bare && standing.contains(&(one.place, one.row.key.clone()))))
-        .filter(|one| seen.insert((one.place, one.row.key.clone())))
-        .map(|one| one.row)
+        .filter(|(at, one)| !(one.bare && standing.contains(&name(*at, one))))
+        .filter(|(_, one)| seen.insert((one.place, one.row.key.clone())))
+        .map(|(_, one)| one.row)
         .collect();
     kept.sort_by_cached_key(|row| start(&row.key.encode()));
     kept
@@ -139,6 +157,8 @@ struct Pile {
     tables: Vec<String>,
     headers: Vec<Arc<[String]>>,
     standing: HashSet<u128>,
+    /// Of them those of this page, where it is not the first.
+    here: Option<HashSet<u128>>,
     gone: HashSet<u128>,
     buffer: Vec<u8>,
 }
@@ -152,9 +172,14 @@ impl Pile {
             tables: Vec::new(),
             headers: Vec::new(),
             standing: HashSet::new(),
+            here: None,
             gone: HashSet::new(),
             buffer: Vec::new(),
         })
+    }
+
+    fn turn(&mut self) {
+        self.here = Some(HashSet::new());
     }
 
     fn put(&mut self, Staging { place, row, bare }: &Staging) -> io::Result<()> {
@@ -164,9 +189,10 @@ impl Pile {
         match gone {
             false => {
                 self.standing.insert(identity);
+                self.here.as_mut().map(|here| here.insert(identity));
                 self.gone.remove(&identity);
             }
-            true if *bare && self.standing.contains(&identity) => return Ok(()),
+            true if *bare && self.here.as_ref().unwrap_or(&self.standing).contains(&identity) => return Ok(()),
             true => {
                 self.standing.remove(&identity);
                 self.gone.insert(identity);
@@ -339,10 +365,15 @@ mod tests {
         let bare = |place, id| Staging { bare: true, ..row(place, id, None) };
         let first = [row(0, 1, Some("first")), row(0, 2, None), row(0, 3, Some("three")), bare(0, 3), bare(0, 4)];
         let then = [row(0, 2, Some("again")), row(0, 1, Some("second")), row(1, 9, Some("parent")), row(1, 8, None)];
-        let last = [row(0, 5, Some("brief")), row(0, 5, None)];
+        let last = [row(0, 5, Some("brief")), row(0, 5, None), row(0, 6, Some("brief")), row(0, 7, Some("long"))];
         for staging in first.into_iter().chain(then).chain(last) {
             staged.put(staging).unwrap();
         }
+        // In a later page, an id among the deleted is news.
+        staged.turn();
+        staged.put(bare(0, 6)).unwrap();
+        staged.put(row(0, 7, Some("longer"))).unwrap();
+        staged.put(bare(0, 7)).unwrap();
         for id in 0..filler {
             staged.put(row(1, 1_000 + id, Some("filler"))).unwrap();
         }
@@ -363,14 +394,16 @@ mod tests {
         let (few, many) = (last(&mut few), last(&mut many));
         assert_eq!(few, many);
         let bodies: Vec<Option<&str>> = few.values().map(Option::as_deref).collect();
-        assert_eq!(bodies, [Some("second"), Some("again"), Some("three"), None, None, None, Some("parent")]);
+        let expected =
+            [Some("second"), Some("again"), Some("three"), None, None, None, Some("longer"), None, Some("parent")];
+        assert_eq!(bodies, expected);
     }
 
     #[test]
     fn parts_from_disk_have_parents_first_and_deletions_last() {
         let mut many = stage(2 * ROWS_MAX as i64);
         let standing = many.brought.clone();
-        assert_eq!(standing.len(), 2 * ROWS_MAX + 4);
+        assert_eq!(standing.len(), 2 * ROWS_MAX + 5);
         assert!(standing.contains(&digest::identity("PARENT", &Key(vec![Value::Integer(9)]).encode())));
         let rows = said(&mut many);
         let place = |table: &str, id: i64| rows.iter().rposition(|row| row.0 == table && row.1 == id).unwrap();

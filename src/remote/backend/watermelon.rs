@@ -15,7 +15,7 @@ use super::shape::{Record, millis_in};
 use super::sieve::{self, Step};
 use super::{Frame, Kind, Listed, Question, Speech, Told};
 use crate::model::{Operation, Outcome, RefusalCode};
-use crate::remote::{Abilities, Batch};
+use crate::remote::{Abilities, Batch, Marks};
 
 pub struct Watermelon;
 
@@ -23,12 +23,13 @@ impl Kind for Watermelon {
     fn abilities(&self) -> Abilities {
         Abilities {
             finds_conflicts: false,
+            last_wins: false,
             outcome_each: false,
-            remembers_batches: false,
             live: false,
+            marks: Marks::Time,
+            pages: true,
             numbers_versions: false,
             takes_columns: false,
-            pulls: true,
             takes_actions: false,
             takes_everything: false,
         }

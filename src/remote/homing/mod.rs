@@ -23,7 +23,8 @@ use tokio::task::JoinHandle;
 
 use super::http::{self, Connection, fault};
 use super::{
-    Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Remembered, Remote, RemoteError, Result,
+    Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Marks, Remembered, Remote, RemoteError,
+    Result,
 };
 use crate::model::{Fault, Key, Page, Revision, settings, text};
 use crate::protocol::{self, body};
@@ -111,12 +112,13 @@ impl Remote for HomingRemote {
     fn abilities(&self) -> Abilities {
         Abilities {
             finds_conflicts: true,
+            last_wins: false,
             outcome_each: true,
-            remembers_batches: true,
             live: true,
+            marks: Marks::Cursor,
+            pages: true,
             numbers_versions: true,
             takes_columns: true,
-            pulls: true,
             takes_actions: false,
             takes_everything: false,
         }

@@ -191,6 +191,29 @@ fn a_kill_between_the_answer_and_the_note_does_not_do_it_twice() {
     assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
 }
 
+/// Killed while the backend has its question, while it is answered, between two of them.
+#[test]
+fn kills_in_the_midst_of_many_actions_leave_each_done_once_and_in_order() {
+    if !has("python3") {
+        return;
+    }
+    let backend = Backend::start("plain", &[]);
+    let mut a = device("a", &backend.url(), "");
+    a.sql(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60)
+         INSERT INTO _homing_actions(action, payload) SELECT 'count', i FROM n",
+    );
+    for done in [1, 5, 12, 20, 33, 47] {
+        eventually(&format!("{done} are done"), || effects(&backend).len() >= done);
+        a.kill();
+        a.start();
+    }
+    a.sync();
+    let done: Vec<i64> = effects(&backend).into_iter().map(|(_, payload)| payload.as_i64().unwrap()).collect();
+    assert_eq!(done, (1..=60).collect::<Vec<i64>>());
+    assert_eq!(a.sql("SELECT DISTINCT state FROM _homing_actions"), "done");
+}
+
 #[test]
 fn a_refused_action_waits_for_a_person_and_the_others_and_all_rows_go_on() {
     if !has("python3") {

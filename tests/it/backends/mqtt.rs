@@ -11,6 +11,10 @@ const FLOCK: &str = "INSERT INTO flocks VALUES";
 
 /// A device of the preset, whose timer will not ring in this test.
 fn device(name: &str, backend: &Backend, url: &str) -> Device {
+    device_with(name, backend, url, &[])
+}
+
+fn device_with(name: &str, backend: &Backend, url: &str, keys: &[(&str, &str)]) -> Device {
     let token = token_of(json!({"sub": "farmer", "farm_id": "f7"}));
     let mut device = Device::preset(name, "egglogu", &backend.url(), &token);
     let password = device.home().join("password");
@@ -22,6 +26,9 @@ fn device(name: &str, backend: &Backend, url: &str) -> Device {
         ("REMOTE__MQTT_PASSWORD_FILE", password.to_str().unwrap()),
     ] {
         device.set(&format!("REPLICA__EGGLOGU__{key}"), value);
+    }
+    for (key, value) in keys {
+        device.set(&format!("REPLICA__EGGLOGU__REMOTE__{key}"), value);
     }
     device.start();
     device.sync();
@@ -99,6 +106,30 @@ fn a_broker_that_refuses_the_password_is_told_of_and_heard_once_it_is_right() {
     eventually("all three have it", || names(&b) == "one" && names(&c) == "one");
     let told = c.doctor();
     assert!(!told.out.contains("broker"), "{told:?}");
+}
+
+/// The broker's certificate is held to the authority that the config names.
+#[test]
+fn a_broker_behind_tls_is_trusted_by_its_certificate_alone() {
+    if !has("python3") {
+        return;
+    }
+    let Some(broker) = Broker::start_tls("hub") else { return };
+    let Some(stranger) = Broker::start_tls("stranger") else { return };
+    let backend = Backend::start("egglogu", &[]);
+    let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tls/authority.pem");
+    let trusting = |name: &str, broker: &Broker| device_with(name, &backend, &broker.url(), &[("CA_FILE", authority)]);
+    let (a, b) = (trusting("a", &broker), trusting("b", &broker));
+    eventually("both listen", || broker.said("egglogu/f7/sync (QoS 0)") >= 2);
+    a.sql(&format!("{FLOCK} ('f1', 'one', 1, NULL)"));
+    eventually("it comes by itself", || names(&b) == "one");
+
+    // Of another name, or of an authority that nobody named: not a word is said to it.
+    for device in [trusting("c", &stranger), device("d", &backend, &broker.url())] {
+        await_note(&device, "certificate");
+        assert_eq!(names(&device), "one", "pulling goes on");
+    }
+    assert_eq!(stranger.said("egglogu/f7/sync"), 0);
 }
 
 /// Whatever answers in the broker's place, rows come and go, and the status says it.

@@ -1,7 +1,7 @@
 //! A real Mosquitto that knows one user, killed when dropped.
 
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -10,6 +10,7 @@ use super::process::Process;
 use super::{eventually, has};
 
 pub struct Broker {
+    scheme: &'static str,
     port: u16,
     process: Option<Process>,
     home: TempDir,
@@ -21,6 +22,17 @@ impl Broker {
 
     /// `None`, in words, where there is no Mosquitto (tests/run installs it).
     pub fn start() -> Option<Broker> {
+        Broker::prepared("mqtt", "")
+    }
+
+    /// Behind TLS, with one of the certificates in `tests/it/tls`.
+    pub fn start_tls(certificate: &str) -> Option<Broker> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/tls");
+        let file = |end: &str| folder.join(format!("{certificate}.{end}")).display().to_string();
+        Broker::prepared("mqtts", &format!("certfile {}\nkeyfile {}\n", file("pem"), file("key")))
+    }
+
+    fn prepared(scheme: &'static str, lines: &str) -> Option<Broker> {
         if !has("mosquitto_passwd") {
             return None;
         }
@@ -33,11 +45,11 @@ impl Broker {
         let made = make.status().unwrap();
         assert!(made.success());
         let config = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {}\nuser root\nlog_type all\n",
+            "listener {port} 127.0.0.1\n{lines}allow_anonymous false\npassword_file {}\nuser root\nlog_type all\n",
             passwords.display()
         );
         std::fs::write(home.path().join("mosquitto.conf"), config).unwrap();
-        let mut broker = Broker { port, process: None, home };
+        let mut broker = Broker { scheme, port, process: None, home };
         broker.start_again();
         Some(broker)
     }
@@ -54,7 +66,7 @@ impl Broker {
     }
 
     pub fn url(&self) -> String {
-        format!("mqtt://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     /// Lines of its log that say this, since the first start.
