@@ -65,6 +65,15 @@ pub fn run(_: &Scale) -> Vec<Row> {
         let (cpu, _) = spend(&rig, &format!("{file}-push"), &empty, keys);
         out.push(Row::figure(format!("CPU, push {ROWS} rows, {name}"), cpu, "s").at_most(CPU_MAX * push));
     }
+    // Every row of every table in one body.
+    let empty = serve(Speech::Delta, Arc::new(Vec::new()));
+    let sender = rig.replica(&rig.path("whole-push.db"), Strategy::default());
+    rig::captured(&TASKS, &sender, &rows[..ROWS / 2]);
+    let (_, peak) = spend(&rig, "whole-push", &empty, "kind = \"delta\"\nwhole_set = true");
+    out.push(
+        Row::figure(format!("peak memory, push of a whole set of {} rows", ROWS / 2), peak, "MiB")
+            .at_most(PEAK_MIB_MAX),
+    );
     out
 }
 

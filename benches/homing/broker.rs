@@ -89,7 +89,7 @@ pub fn run(scale: &Scale) -> Vec<Row> {
     }
     // The first may come before both listen, and find everything cold.
     let mut milliseconds = milliseconds.split_off(COLD);
-    let what = |what: &str| format!("hints by MQTT, commit here to visible there: {what}");
+    let what = |what: &str| format!("hints by MQTT, one edit after another, commit here to visible there: {what}");
     vec![
         Row::figure(what("p50"), percentile(&mut milliseconds, 0.50), "ms"),
         Row::figure(what("worst"), percentile(&mut milliseconds, 1.0), "ms").at_most(1_000.0),

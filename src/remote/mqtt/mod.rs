@@ -37,7 +37,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(150);
 /// Between two hints that are heard: a flood of them costs a few pulls a second.
 const HEARD_PAUSE: Duration = Duration::from_millis(250);
 /// Between two hints that are given.
-const GIVEN_PAUSE: Duration = Duration::from_secs(1);
+const GIVEN_PAUSE: Duration = Duration::from_millis(250);
 const PASSWORD_BYTES_MAX: u64 = 64 << 10;
 
 type Hear = Box<dyn Fn(Hint) + Send + Sync>;
