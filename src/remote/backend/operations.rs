@@ -5,6 +5,8 @@
 //! made from, its priority, and only what changed. The backend finds conflicts by version
 //! and tells its own row. There is nothing to pull: what others wrote comes as conflicts.
 
+use std::collections::HashMap;
+
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
@@ -109,11 +111,12 @@ impl Kind for Operations {
         let Some(Json::Array(results)) = found else {
             return Err(Flaw::new(names.of("results"), "a list of results", found, "remote.names"));
         };
+        let named: HashMap<&str, usize> = told.ids.iter().enumerate().map(|(at, id)| (id.as_str(), at)).collect();
         let mut outcomes: Vec<Option<Outcome>> = vec![None; told.changes.len()];
         for (at, result) in results.iter().enumerate() {
             // By its name where it has one, else by its place.
             let place = match names.find(result, "resultOf").and_then(Json::as_str) {
-                Some(id) => told.ids.iter().position(|known| known == id),
+                Some(id) => named.get(id).copied(),
                 None => Some(at),
             };
             let Some(slot) = place.and_then(|place| outcomes.get_mut(place)) else { continue };
