@@ -23,6 +23,9 @@ pub(super) struct Witness {
     /// already or nobody knows what a restored copy had: put back, that is no write at all,
     /// and may go when the hub's is heard.
     stood: Vec<BTreeMap<Place, Option<Row>>>,
+    /// Which of `versions` each device was told while it had an unsent write. To have
+    /// written the same is to have nothing unsent.
+    told: Vec<BTreeMap<Place, BTreeSet<usize>>>,
 }
 
 struct Owned {
@@ -46,6 +49,7 @@ impl Witness {
             unsent: (0..devices).map(|_| BTreeMap::new()).collect(),
             reached: vec![BTreeMap::new(); devices],
             stood: vec![BTreeMap::new(); devices],
+            told: vec![BTreeMap::new(); devices],
             ..Witness::default()
         }
     }
@@ -70,6 +74,9 @@ impl Witness {
             }
             if self.stood[device].remove(place).is_some_and(|stood| stood == new) {
                 continue;
+            }
+            if !self.unsent[device].contains_key(place) {
+                self.told[device].remove(place);
             }
             let first = Unsent { now: old.clone(), before: old, between: Vec::new() };
             let unsent = self.unsent[device].entry(place.clone()).or_insert(first);
@@ -126,11 +133,20 @@ impl Witness {
         self.unsent[device].clear();
         self.reached[device].clear();
         self.stood[device].clear();
+        self.told[device].clear();
         self.owned.values_mut().filter(|owned| owned.device == device).for_each(|owned| owned.shared = true);
     }
 
     pub(super) fn hub_restored(&mut self) {
         self.owned.values_mut().for_each(|owned| owned.shared = true);
+    }
+
+    /// A device has been told how the hub's rows are now.
+    pub(super) fn fetched(&mut self, device: usize) {
+        for place in self.unsent[device].keys() {
+            let last = self.versions.get(place).map_or(0, |list| list.len() - 1);
+            self.told[device].entry(place.clone()).or_default().insert(last);
+        }
     }
 
     /// Promise 6: an agent's step took nothing back that its own app wrote, unless the
@@ -140,13 +156,17 @@ impl Witness {
         self.unsent[device].retain(|(table, key), _| after.conflicts_of(table, key) <= before.conflicts_of(table, key));
         for place in before.changed(after) {
             self.stood[device].remove(place);
+            let told_before = self.told[device].remove(place).unwrap_or_default();
             let (old, new) = (before.rows.get(place), after.rows.get(place));
-            let told = || format!("{} {} of device {device} went from {old:?} to {new:?}", place.0, place.1);
+            let sentence = || format!("{} {} of device {device} went from {old:?} to {new:?}", place.0, place.1);
             let recorded = after.conflicts_of(place.0, &place.1) > before.conflicts_of(place.0, &place.1);
             let unsent = self.unsent[device].get_mut(place).filter(|unsent| unsent.now.as_ref() == old);
+            let versions = self.versions.get(place).map_or(&[][..], Vec::as_slice);
+            let same = |unsent: &Unsent| told_before.iter().any(|at| versions.get(*at) == Some(&unsent.now));
             match unsent {
+                Some(unsent) if !unsent.survives(new) && same(unsent) => drop(self.unsent[device].remove(place)),
                 Some(unsent) if !unsent.survives(new) => {
-                    return Err(format!("promise 6: {}: it was not sent, and no ledger has it", told()));
+                    return Err(format!("promise 6: {}: it was not sent, and no ledger has it", sentence()));
                 }
                 Some(unsent) => {
                     unsent.merged_with(new);
@@ -162,7 +182,7 @@ impl Witness {
             match versions.iter().skip(*reached).position(|version| version.as_ref() == new) {
                 Some(further) => *reached += further,
                 None if !recorded && versions.iter().any(|version| version.as_ref() == new) => {
-                    return Err(format!("promise 6: {}: an older version of the hub's", told()));
+                    return Err(format!("promise 6: {}: an older version of the hub's", sentence()));
                 }
                 None => {}
             }

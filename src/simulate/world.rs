@@ -251,6 +251,9 @@ impl World {
             self.looks[at] = after.clone();
             self.far().trace.update(format!("{at} {step:?} {fault:?}").as_bytes());
             self.see_hub()?;
+            if step == session::Step::Fetch && fault.is_none() {
+                self.witness.fetched(at);
+            }
             if !Arc::ptr_eq(&before, &after) {
                 self.witness.agent_stepped(at, &before, &after)?;
                 check::no_action_lost(&before, &after, &self.far().done)?;
