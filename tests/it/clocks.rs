@@ -2,6 +2,7 @@
 //! by what its clock said, and how far it is off is told.
 
 use std::process::Command;
+use std::time::Duration;
 
 use super::rig::Pair;
 
@@ -55,8 +56,13 @@ fn a_device_an_hour_ahead_wins_by_when_it_wrote_and_is_told_of_its_clock() {
     assert!((3_500..3_700).contains(&hours), "the app's clock is {hours} s ahead");
 
     // Each writes one row first and the other last; by B's own clock it was always last.
+    // A clock is measured over a way that takes its time, on a busy machine many
+    // milliseconds: "last" is later by more than that.
+    let a_while = || std::thread::sleep(Duration::from_secs(2));
     ahead("UPDATE notes SET body = 'b, first' WHERE id = 1", &pair.b.database);
+    a_while();
     pair.a.sql("UPDATE notes SET body = 'a, last' WHERE id = 1; UPDATE notes SET body = 'a, first' WHERE id = 2");
+    a_while();
     ahead("UPDATE notes SET body = 'b, last' WHERE id = 2", &pair.b.database);
     pair.a.sync();
     pair.b.start();
