@@ -17,6 +17,7 @@ use super::archive::{self, Archive};
 use super::board::{Board, Face, HISTORY_MAX};
 use super::clock::{Clock, SystemClock};
 use super::memory::FileMemory;
+use super::network::is_this_machine;
 use super::perform::{self, Performer, World};
 use super::telemetry::Telemetry;
 use super::worker::{Order, Worker};
@@ -24,7 +25,7 @@ use crate::engine::session::Event;
 use crate::engine::{Chance, Session};
 use crate::model::settings::Replica;
 use crate::model::{Fault, FaultKind, ReasonCode, Supply};
-use crate::remote;
+use crate::remote::{self, Line};
 use crate::store::open::Manners;
 
 /// Longer than any one step of a cycle takes: comparing all rows of a big file, say. A
@@ -39,6 +40,8 @@ pub struct Crew {
     pub history_age_max: AtomicI64,
     pub runtime: tokio::runtime::Handle,
     pub telemetry: Arc<Telemetry>,
+    /// Counts addresses of this machine that went.
+    moves: watch::Sender<u64>,
     /// What the machine runs on, as last heard.
     supply: Mutex<Supply>,
     /// By place on the board; `None` where the config has no such replica any more.
@@ -74,6 +77,7 @@ impl Crew {
             history_age_max,
             runtime,
             telemetry,
+            moves: watch::Sender::new(0),
             supply: Mutex::default(),
             members: Mutex::default(),
         }
@@ -104,6 +108,11 @@ impl Crew {
             self.hire(ready)?;
         }
         Ok(changes)
+    }
+
+    /// An address of this machine went: calls that may have begun there end at once.
+    pub fn moved(&self) {
+        self.moves.send_modify(|moves| *moves += 1);
     }
 
     pub fn size(&self) -> usize {
@@ -211,7 +220,11 @@ impl Crew {
 
     fn prepare(&self, replica: &Replica) -> Result<Ready, Fault> {
         let (end, ended) = watch::channel(false);
-        let remote = remote::open(replica, &self.device, &self.runtime, ended).map_err(|mut fault| {
+        let line = match is_this_machine(&replica.remote.url) {
+            true => Line::from(ended),
+            false => Line::new(ended, self.moves.subscribe()),
+        };
+        let remote = remote::open(replica, &self.device, &self.runtime, line).map_err(|mut fault| {
             fault.reason.text = format!("replica {}: {}", replica.name, fault.reason.text);
             fault
         })?;

@@ -1,7 +1,8 @@
 //! News of the machine's own network: a link or an address that came or went.
 //!
-//! A change is a wake for every replica whose remote is on another machine; no address
-//! at all means that nothing is tried until one is back. A remote on this machine needs
+//! A change is a wake for every replica whose remote is on another machine, and an address
+//! that went cuts what may have begun there; no address at all means that nothing is tried
+//! until one is back. A remote on this machine needs
 //! no network and hears nothing of it. Where the system gives no such news, timers and
 //! the live channel do.
 
@@ -34,6 +35,9 @@ impl Network {
             // What it costs comes first: a network that is paid for may be no reason to sync.
             if up && !update.is_initial {
                 supply::ask(&crew);
+            }
+            if update.addrs_removed().any(|(_, record)| leads_away(record.ip)) {
+                crew.moved();
             }
             for worker in &workers {
                 if up != was_up {

@@ -9,6 +9,8 @@ pub mod homing;
 mod http;
 mod mqtt;
 
+pub use http::Line;
+
 use crate::model::settings::Replica;
 use crate::model::{Action, Change, Cursor, Fault, Incarnation, Key, Outcome, Page, Revision, Row, Stamp, Table};
 
@@ -191,18 +193,18 @@ pub enum Hint {
     Away(String),
 }
 
-/// The remote that a replica's settings name. Sends nothing yet.
+/// The remote that a replica's settings name. Sends nothing yet; its calls end when `line` is cut.
 pub fn open(
     replica: &Replica,
     device: &str,
     runtime: &tokio::runtime::Handle,
-    stop: tokio::sync::watch::Receiver<bool>,
+    line: impl Into<Line>,
 ) -> std::result::Result<Box<dyn Remote>, Fault> {
     Ok(match replica.remote.kind.as_str() {
         "homing" => {
-            Box::new(homing::HomingRemote::new(replica.remote.clone(), device.to_owned(), runtime.clone(), stop)?)
+            Box::new(homing::HomingRemote::new(replica.remote.clone(), device.to_owned(), runtime.clone(), line)?)
         }
-        _ => Box::new(backend::BackendRemote::new(replica, device.to_owned(), runtime.clone(), stop)?),
+        _ => Box::new(backend::BackendRemote::new(replica, device.to_owned(), runtime.clone(), line.into())?),
     })
 }
 

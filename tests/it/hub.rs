@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as B64;
 use homing::hub::settings::{Options, Settings, Tls};
 use homing::hub::token::{Claims, Grant, Keys};
-use homing::hub::{Revoke, Running};
+use homing::hub::{HubError, Revoke, Running};
 use homing::model::{Column, Incarnation, Revision, Stamp, Table, Value};
 use homing::protocol::body::Packing;
 use homing::protocol::{
@@ -19,6 +19,8 @@ use homing::protocol::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use super::rig::eventually;
 
 /// A hub of its own for each test.
 struct Rig {
@@ -41,7 +43,17 @@ impl Rig {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let data = dir.path().join("data");
         let options = Options { listen: "127.0.0.1:0".into(), tls, settings, ..Options::new(data) };
-        let running = runtime.block_on(homing::hub::start(options)).unwrap();
+        // A child that another test starts holds all locks of this process until it becomes
+        // its program: that of a hub that was stopped just now, too.
+        let mut running = None;
+        eventually("the folder is free", || {
+            running = match runtime.block_on(homing::hub::start(options.clone())) {
+                Err(HubError::SetUp { what, .. }) if what.contains("another hub runs") => None,
+                started => Some(started.unwrap()),
+            };
+            running.is_some()
+        });
+        let running = running.expect("BUG: it was found");
         Rig { runtime, address: running.address(), running: Some(running), dir }
     }
 

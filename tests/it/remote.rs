@@ -459,6 +459,58 @@ fn a_call_ends_at_once_when_the_agent_stops() {
     assert_eq!(fault_of(has_ended.recv_timeout(LONG).unwrap()).kind, FaultKind::Interrupted);
 }
 
+/// As on a laptop that goes from one network to another.
+#[test]
+fn a_call_from_an_address_that_went_ends_at_once_and_the_next_begins_anew() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (came, has_come) = mpsc::channel();
+    // Each connection has one good answer, and is silent from then on.
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().map_while(Result::ok).enumerate() {
+            let came = came.clone();
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                for at in 0.. {
+                    let Some(_) = Request::read(&mut reader) else { return };
+                    if at == 0 {
+                        let head = HEAD.replace("connection: close\r\n", "");
+                        let answer = format!("{head}content-length: {}\r\n\r\n{EMPTY_PAGE}", EMPTY_PAGE.len());
+                        (&stream).write_all(answer.as_bytes()).unwrap();
+                    }
+                    came.send((number, at)).unwrap();
+                }
+            });
+        }
+    });
+    let (_stop, stopped) = watch::channel(false);
+    let (moves, moved) = watch::channel(0);
+    let settings = Settings { timeout: 600_000, ..settings(&url) };
+    let line = homing::remote::Line::new(stopped, moved);
+    let mut remote = HomingRemote::new(settings, "laptop".to_owned(), runtime(), line).unwrap();
+    remote.pull(&ask(None)).unwrap();
+    assert_eq!(has_come.recv_timeout(LONG), Ok((0, 0)));
+
+    let (ended, has_ended) = mpsc::channel();
+    std::thread::spawn(move || {
+        let answer = remote.pull(&ask(None));
+        let _ = ended.send((remote, answer));
+    });
+    assert_eq!(has_come.recv_timeout(LONG), Ok((0, 1)));
+    moves.send_modify(|moves| *moves += 1);
+    let (mut remote, answer) = has_ended.recv_timeout(LONG).unwrap();
+    let fault = fault_of(answer.unwrap_err());
+    assert_eq!((fault.kind, fault.reason.code), (FaultKind::Network, ReasonCode::OfflineNoNetwork));
+    assert!(fault.reason.text.contains("an address of this machine went"), "{}", fault.reason.text);
+    remote.pull(&ask(None)).unwrap();
+    assert_eq!(has_come.recv_timeout(LONG), Ok((1, 0)));
+
+    // While nothing was asked: the connection that was kept open is not used again.
+    moves.send_modify(|moves| *moves += 1);
+    remote.pull(&ask(None)).unwrap();
+    assert_eq!(has_come.recv_timeout(LONG), Ok((2, 0)));
+}
+
 // ---- no way there ---------------------------------------------------------------------
 
 #[test]

@@ -44,9 +44,10 @@ impl Connection {
         purpose: Purpose,
         answer_bytes_max: usize,
     ) -> Result<Json> {
+        let mut line = self.line();
         tokio::select! {
             biased;
-            () = self.stopped() => Err(fault::interrupted().into()),
+            fault = line.cut(self.host()) => Err(fault.into()),
             answer = self.talk(question, whole, purpose, answer_bytes_max) => answer,
         }
     }
@@ -54,9 +55,10 @@ impl Connection {
     /// Sends a question and returns its good answer, to be read as it comes.
     pub(super) fn open(&self, runtime: &Handle, question: &Question, purpose: Purpose) -> Result<Response> {
         runtime.block_on(async {
+            let mut line = self.line();
             tokio::select! {
                 biased;
-                () = self.stopped() => Err(fault::interrupted().into()),
+                fault = line.cut(self.host()) => Err(fault.into()),
                 answer = self.good(question, None, purpose) => answer,
             }
         })

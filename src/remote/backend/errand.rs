@@ -24,9 +24,10 @@ const ANSWER_BYTES_MAX: usize = 256 << 10;
 impl Connection {
     /// Asks for an action; what was answered.
     pub(super) async fn act(&self, question: &Question) -> Result<String> {
+        let mut line = self.line();
         tokio::select! {
             biased;
-            () = self.stopped() => Err(fault::interrupted().into()),
+            fault = line.cut(self.host()) => Err(fault.into()),
             answer = self.ask_for(question) => answer,
         }
     }

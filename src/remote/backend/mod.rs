@@ -35,7 +35,6 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 
 use self::call::Purpose;
 use self::fetch::Handing;
@@ -46,7 +45,7 @@ use self::place::{Asking, Place};
 use self::shape::{Headers, Record, Shape};
 use self::sieve::Step;
 use self::whole::{Unpacked, Whole};
-use super::http::{self, Connection, fault};
+use super::http::{self, Connection, Line, fault};
 use super::mqtt::{self, Broker};
 use super::{
     Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Marks, Remembered, Remote, RemoteError,
@@ -258,7 +257,7 @@ impl BackendRemote {
         replica: &Replica,
         device: String,
         runtime: Handle,
-        stop: watch::Receiver<bool>,
+        line: Line,
     ) -> std::result::Result<BackendRemote, Fault> {
         let backend = replica.remote.backend.clone();
         let kind: Box<dyn Kind> = match replica.remote.kind.as_str() {
@@ -284,7 +283,7 @@ impl BackendRemote {
         Ok(BackendRemote {
             broker: Broker::of(&replica.remote)?,
             errands,
-            connection: Arc::new(Connection::new(replica.remote.clone(), device.clone(), stop, &[])?),
+            connection: Arc::new(Connection::new(replica.remote.clone(), device.clone(), line, &[])?),
             runtime,
             replica: replica.clone(),
             kind,

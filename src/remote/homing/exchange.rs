@@ -26,9 +26,10 @@ const REFUSAL_BYTES_MAX: usize = 64 << 10;
 impl Connection {
     /// Posts a JSON body and returns the JSON of a 200.
     pub async fn post(&self, place: &str, question: &[u8], answer_bytes_max: usize) -> Result<Vec<u8>> {
+        let mut line = self.line();
         tokio::select! {
             biased;
-            () = self.stopped() => Err(fault::interrupted().into()),
+            fault = line.cut(self.host()) => Err(fault.into()),
             answer = self.exchange(place, question, answer_bytes_max) => answer,
         }
     }

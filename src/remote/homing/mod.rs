@@ -18,10 +18,9 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::http::{self, Connection, fault};
+use super::http::{self, Connection, Line, fault};
 use super::{
     Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Marks, Remembered, Remote, RemoteError,
     Result,
@@ -58,15 +57,15 @@ impl HomingRemote {
     /// Fails only on what a change of the config alone can mend. Sends nothing.
     ///
     /// The calls block, so they must not be made on a thread of `runtime`; they end with
-    /// `FaultKind::Interrupted` once `stop` is true.
+    /// `FaultKind::Interrupted` once `line` is told to stop.
     pub fn new(
         settings: settings::Remote,
         device: String,
         runtime: Handle,
-        stop: watch::Receiver<bool>,
+        line: impl Into<Line>,
     ) -> std::result::Result<HomingRemote, Fault> {
         let scope = settings.scope.clone().unwrap_or_else(|| "@me".to_owned());
-        let connection = Connection::new(settings, device, stop, &["v1", "scopes", &scope])?;
+        let connection = Connection::new(settings, device, line.into(), &["v1", "scopes", &scope])?;
         Ok(HomingRemote { connection: Arc::new(connection), runtime, epoch: Mutex::new(None), ahead: None })
     }
 

@@ -3,17 +3,17 @@
 //!
 //! A token never leaves over plain HTTP to another machine unless the config says so:
 //! that is refused here, before there is anything to send with. No redirect is ever
-//! followed. The HTTP client is built at the first call and kept; a certificate file
-//! that cannot be read then is read again at the next.
+//! followed. The HTTP client is built at the first call and kept until an address of this
+//! machine goes; a certificate file that cannot be read then is read again at the next.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, Proxy, Url};
-use tokio::sync::watch;
 
 use super::fault;
+use super::line::Line;
 use super::token::Tokens;
 use crate::model::settings::{Remote as Settings, TokenSource};
 use crate::model::{Fault, FaultKind, ReasonCode};
@@ -31,20 +31,16 @@ pub struct Connection {
     /// The host, with its port where one is given: what messages call the remote.
     host: String,
     pub tokens: Tokens,
-    client: Mutex<Option<Client>>,
-    stop: watch::Receiver<bool>,
+    /// With how many addresses had gone when it was built.
+    client: Mutex<Option<(u64, Client)>>,
+    line: Line,
     sent: AtomicU64,
     received: AtomicU64,
 }
 
 impl Connection {
     /// `segments`: what every place begins with, below the configured address.
-    pub fn new(
-        settings: Settings,
-        device: String,
-        stop: watch::Receiver<bool>,
-        segments: &[&str],
-    ) -> Result<Connection, Fault> {
+    pub fn new(settings: Settings, device: String, line: Line, segments: &[&str]) -> Result<Connection, Fault> {
         let mut base = Url::parse(&settings.url).map_err(|error| not_a_url(&error.to_string()))?;
         if !matches!(base.scheme(), "http" | "https") {
             return Err(not_a_url("it must begin with https:// or http://"));
@@ -70,7 +66,7 @@ impl Connection {
             base,
             host,
             client: Mutex::new(None),
-            stop,
+            line,
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
         })
@@ -93,11 +89,14 @@ impl Connection {
         Duration::from_millis(self.settings.timeout.max(1) as u64)
     }
 
-    /// Returns when the agent is told to stop. Never, if it cannot be told any more.
+    /// What a call that begins now hangs on.
+    pub fn line(&self) -> Line {
+        self.line.begun()
+    }
+
+    /// Returns when the agent is told to stop.
     pub async fn stopped(&self) {
-        if self.stop.clone().wait_for(|stop| *stop).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        self.line.stopped().await;
     }
 
     pub fn count(&self, sent: usize, received: usize) {
@@ -112,11 +111,15 @@ impl Connection {
 
     pub fn client(&self) -> Result<Client, Fault> {
         let mut client = self.client.lock().expect("BUG: nothing panics while the client is built");
-        if let Some(client) = &*client {
+        let moves = self.line.moves();
+        // Connections that are kept open may have begun at an address that has gone.
+        if let Some((built_after, client)) = &*client
+            && *built_after == moves
+        {
             return Ok(client.clone());
         }
         let built = self.build()?;
-        *client = Some(built.clone());
+        *client = Some((moves, built.clone()));
         Ok(built)
     }
 
@@ -202,6 +205,8 @@ pub type Shared = Arc<Connection>;
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::watch;
+
     use super::*;
 
     fn settings(url: &str) -> Settings {
@@ -219,7 +224,7 @@ mod tests {
     }
 
     fn connect(settings: Settings) -> Result<Connection, Fault> {
-        Connection::new(settings, "desk".to_owned(), watch::channel(false).1, &["v1", "scopes", "@me"])
+        Connection::new(settings, "desk".to_owned(), watch::channel(false).1.into(), &["v1", "scopes", "@me"])
     }
 
     #[test]
@@ -254,7 +259,8 @@ mod tests {
     fn places_keep_the_paths_prefix_and_hide_nothing_of_a_scopes_name() {
         let place = |url: &str, scope: Option<&str>| {
             let segments = ["v1", "scopes", scope.unwrap_or("@me")];
-            let connection = Connection::new(settings(url), "desk".to_owned(), watch::channel(false).1, &segments);
+            let connection =
+                Connection::new(settings(url), "desk".to_owned(), watch::channel(false).1.into(), &segments);
             connection.unwrap().place("pull").to_string()
         };
         assert_eq!(place("https://h", None), "https://h/v1/scopes/@me/pull");

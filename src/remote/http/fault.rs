@@ -73,6 +73,12 @@ pub fn timeout(host: &str, waited: Duration, how: &str) -> Fault {
     Fault::new(FaultKind::Timeout, ReasonCode::OfflineTimeout, text, RETRIED)
 }
 
+/// The way the call had begun on is no more.
+pub fn moved(host: &str) -> Fault {
+    let text = format!("an address of this machine went while {host} was asked; {KEPT}");
+    Fault::new(FaultKind::Network, ReasonCode::OfflineNoNetwork, text, RETRIED)
+}
+
 pub fn interrupted() -> Fault {
     let text = format!("stopped before the hub had answered; {KEPT}");
     Fault::new(FaultKind::Interrupted, ReasonCode::AgentStopping, text, "nothing to do: the next start goes on here")

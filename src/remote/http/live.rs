@@ -99,8 +99,14 @@ async fn open(door: &impl Door, connection: &Connection) -> Result<Response, Rem
 /// Hears hints until the channel breaks; says how it broke.
 async fn follow(door: &impl Door, connection: &Connection, mut response: Response, hear: &Hear) -> Fault {
     let mut events = Events::default();
+    let mut line = connection.line();
     loop {
-        let piece = match timeout(BEAT_MAX, response.chunk()).await {
+        let heard = tokio::select! {
+            biased;
+            fault = line.cut(connection.host()) => return fault,
+            heard = timeout(BEAT_MAX, response.chunk()) => heard,
+        };
+        let piece = match heard {
             Err(_) => return fault::timeout(connection.host(), BEAT_MAX, "fell silent"),
             Ok(Ok(Some(piece))) => piece,
             Ok(Ok(None) | Err(_)) => return fault::broken_off(connection.host(), 0),

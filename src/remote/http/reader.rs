@@ -13,7 +13,7 @@ use bytes::{Buf, Bytes};
 use reqwest::Response;
 use tokio::runtime::Handle;
 
-use super::{Connection, fault};
+use super::{Connection, Line, fault};
 use crate::model::Fault;
 
 /// The slowest line that is still waited for.
@@ -49,6 +49,7 @@ impl Connection {
         let wire = Wire {
             connection: self,
             runtime,
+            line: self.line(),
             response,
             piece: Bytes::new(),
             received: 0,
@@ -101,6 +102,7 @@ impl Read for Body<'_> {
 struct Wire<'a> {
     connection: &'a Connection,
     runtime: &'a Handle,
+    line: Line,
     response: Response,
     piece: Bytes,
     received: u64,
@@ -111,10 +113,11 @@ struct Wire<'a> {
 impl Wire<'_> {
     fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         let (connection, response, received) = (self.connection, &mut self.response, self.received as usize);
+        let line = &mut self.line;
         let piece = self.runtime.block_on(async {
             tokio::select! {
                 biased;
-                () = connection.stopped() => Err(fault::interrupted()),
+                fault = line.cut(connection.host()) => Err(fault),
                 piece = connection.piece(response, received) => piece,
             }
         })?;

@@ -125,13 +125,15 @@ async fn attend(broker: &Broker, connection: &Shared, hear: &Hear) -> (bool, Str
         Ok(Err(why)) => (false, why),
         Ok(Ok((talk, topic))) => {
             hear(Hint::Open);
-            (true, follow(talk, broker, &topic, hear).await)
+            (true, follow(talk, broker, connection, &topic, hear).await)
         }
     }
 }
 
 /// Hears and gives hints until the connection breaks; says how it broke.
-async fn follow(mut talk: Talk, broker: &Broker, topic: &str, hear: &Hear) -> String {
+async fn follow(mut talk: Talk, broker: &Broker, connection: &Shared, topic: &str, hear: &Hear) -> String {
+    let mut line = connection.line();
+    let name = broker.way.name();
     let mut heard_at = Instant::now();
     let mut said_at = Instant::now();
     let mut quiet_until = Instant::now();
@@ -139,6 +141,7 @@ async fn follow(mut talk: Talk, broker: &Broker, topic: &str, hear: &Hear) -> St
     let (mut deaf_until, mut more) = (Instant::now(), false);
     loop {
         tokio::select! {
+            _ = line.cut(&name) => return "an address of this machine went".to_owned(),
             heard = talk.next() => {
                 heard_at = Instant::now();
                 match heard {
