@@ -84,6 +84,7 @@ fn servers_that_are_right_pass_every_check_and_nothing_is_left_behind() {
     // The last three keep the rows of one farm or company, and not of accounts.
     let right = [
         ("plain", &[][..], "", true),
+        ("plain", &["names_what_it_rejects"], "", true),
         ("harvest", &["100"], "", true),
         ("weave", &[], "/functions/v1", true),
         ("insight", &[], "", false),

@@ -8,21 +8,10 @@ use std::process::Command;
 use serde_json::{Value as Json, json};
 
 use super::super::rig::{Backend, Device, Hub, Mode, Road, eventually, has, token};
-
-const SCHEMA: &str = "CREATE TABLE lists(id TEXT PRIMARY KEY, name TEXT)";
+use super::plain;
 
 fn device(name: &str, url: &str, extra: &str) -> Device {
-    let mut device = Device::new(name, url, &token("ada"));
-    for (key, value) in
-        [("KIND", "watermelon"), ("PULL_PATH", "pull"), ("PUSH_PATH", "push"), ("ACTION_PATH", "actions")]
-    {
-        device.set(&format!("REPLICA__NOTES__REMOTE__{key}"), value);
-    }
-    device.configure(extra);
-    device.sql(SCHEMA);
-    device.start();
-    device.sync();
-    device
+    plain(name, url, &[("ACTION_PATH", "actions")], extra)
 }
 
 /// What had an effect: (action, payload), in order.
@@ -321,7 +310,7 @@ fn a_remote_that_takes_no_actions_says_so_and_they_go_when_it_does() {
     }
     let hub = Hub::start();
     let mut b = Device::new("b", &hub.url(), &hub.token(&["--account", "ada"]));
-    b.sql(SCHEMA);
+    b.sql("CREATE TABLE lists(id TEXT PRIMARY KEY, name TEXT)");
     b.start();
     b.sync();
     let refused = call(&b, "action.enqueue", json!({"replica": "notes", "action": "x"}));

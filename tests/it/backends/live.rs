@@ -1,19 +1,11 @@
 //! A backend that tells by server-sent events that there is more.
 
-use super::super::rig::{Backend, Device, Mode, Road, eventually, has, token};
-
-const SCHEMA: &str = "CREATE TABLE lists(id TEXT PRIMARY KEY, name TEXT)";
+use super::super::rig::{Backend, Device, Mode, Road, eventually, has};
+use super::plain;
 
 /// A device with no timer: what comes, comes by a hint.
 fn device(name: &str, url: &str) -> Device {
-    let mut device = Device::new(name, url, &token("ada"));
-    for (key, value) in [("KIND", "watermelon"), ("PULL_PATH", "pull"), ("PUSH_PATH", "push"), ("LIVE_PATH", "live")] {
-        device.set(&format!("REPLICA__NOTES__REMOTE__{key}"), value);
-    }
-    device.sql(SCHEMA);
-    device.start();
-    device.sync();
-    device
+    plain(name, url, &[("LIVE_PATH", "live")], "")
 }
 
 #[test]

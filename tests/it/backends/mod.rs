@@ -7,11 +7,27 @@ mod harvest;
 mod insight;
 mod live;
 mod mqtt;
+mod rejected;
 mod rockhound;
 mod suite;
 mod weave;
 
-use super::rig::{Backend, Device, local_rows};
+use super::rig::{Backend, Device, local_rows, token};
+
+/// A device in step with `plain.py`. `keys`: of `remote`, beside the paths; `extra`: sections
+/// of the config.
+fn plain(name: &str, url: &str, keys: &[(&str, &str)], extra: &str) -> Device {
+    let mut device = Device::new(name, url, &token("ada"));
+    let paths = [("KIND", "watermelon"), ("PULL_PATH", "pull"), ("PUSH_PATH", "push")];
+    for (key, value) in paths.iter().chain(keys) {
+        device.set(&format!("REPLICA__NOTES__REMOTE__{key}"), value);
+    }
+    device.configure(extra);
+    device.sql("CREATE TABLE lists(id TEXT PRIMARY KEY, name TEXT)");
+    device.start();
+    device.sync();
+    device
+}
 
 /// The fields that both sides write the same way, by table.
 type Fields = [(&'static str, &'static [&'static str])];

@@ -21,10 +21,10 @@ class Plain(Backend):
         super().__init__()
         self.planted = planted
         self.tables = {name: {} for name in TABLES}
-        self.effects, self.answers, self.tried = [], {}, []
+        self.effects, self.answers, self.tried, self.rejections = [], {}, [], []
 
     def state(self):
-        return {"tables": self.tables, "listeners": self.listeners, "effects": self.effects}
+        return {"tables": self.tables, "listeners": self.listeners, "effects": self.effects, "rejections": self.rejections}
 
     def has(self, fault):
         return self.planted == fault
@@ -128,21 +128,32 @@ class Plain(Backend):
         before = copy.deepcopy(self.tables) if not self.has("half_a_push") else self.tables
         # One time for the whole push, as now() of one transaction is.
         now = self.now()
+        rejected = {name: [] for name in TABLES}
         try:
             for name, lists in request.body["changes"].items():
                 if name not in TABLES:
                     raise Refused(400, "no such table")
                 for kind in ("created", "updated"):
                     for row in lists[kind]:
-                        self.put(request, name, kind, row, since, now)
+                        self.row_by_row(rejected[name], row["id"], self.put, request, name, kind, row, since, now)
                 for id in lists["deleted"]:
-                    self.remove(request, name, id, since, now)
+                    self.row_by_row(rejected[name], id, self.remove, request, name, id, since, now)
         except Refused:
             self.tables = before
             raise
         if self.has("stamped_before_commit"):
             self.commit_late(request, now)
-        return {"success": True}
+        return {"success": True, "experimentalRejectedIds": rejected}
+
+    def row_by_row(self, rejected, id, take, *args):
+        """As good: a row that is newer here is named, and the others are taken."""
+        try:
+            take(*args)
+        except Refused as refused:
+            if refused.status != 409 or not self.has("names_what_it_rejects"):
+                raise
+            rejected.append(id)
+            self.rejections.append(id)
 
     def commit_late(self, request, now):
         """The rows were stamped; they are seen by others only a little later."""
