@@ -2,9 +2,8 @@
 //!
 //! A change is a wake for every replica whose remote is on another machine, and an address
 //! that went cuts what may have begun there; no address at all means that nothing is tried
-//! until one is back. A remote on this machine needs
-//! no network and hears nothing of it. Where the system gives no such news, timers and
-//! the live channel do.
+//! until one is back. A remote on this machine needs no network and hears nothing of it.
+//! Where the system gives no such news, timers and the live channel do.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -57,6 +57,8 @@ impl BackendRemote {
         if !self.pulls() {
             return Ok(Page { epoch: self.epoch(), cursor: before.cursor(), head: Revision(1), ..Page::default() });
         }
+        // Whatever breaks off begins with a single page again.
+        let stride = std::mem::replace(&mut self.stride, 1);
         let mut asking = place::plan(begun.as_ref(), ask.compares, &self.speech.backend, self.speech.now);
         let mut staged = Staged::default();
         let (mut after, replaces) = match self.next(&before, &asking, &mut staged) {
@@ -69,8 +71,6 @@ impl BackendRemote {
             answered => answered?,
         };
         asking.compares |= replaces;
-        // Whatever breaks off begins with a single page again.
-        let stride = std::mem::replace(&mut self.stride, 1);
         let mut pages = 1;
         while let Some(page) = after.page.clone() {
             match asking.compares {

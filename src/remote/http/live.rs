@@ -44,17 +44,23 @@ pub trait Door: Send + Sync + 'static {
 
 /// Listens until the answer is dropped, or the agent stops.
 pub fn listen(door: impl Door, connection: Shared, runtime: &Handle, hear: Hear) -> Listening {
+    let channel = connection.clone();
+    attend(connection, runtime, async move { keep_open(&door, &channel, &hear).await })
+}
+
+/// Does `work` until the answer is dropped, or the agent stops.
+pub fn attend(connection: Shared, runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) -> Listening {
     let task = runtime.spawn(async move {
         tokio::select! {
             biased;
             () = connection.stopped() => {}
-            () = keep_open(&door, &connection, &hear) => {}
+            () = work => {}
         }
     });
     Listening(Box::new(AbortOnDrop(task)))
 }
 
-pub struct AbortOnDrop(pub JoinHandle<()>);
+struct AbortOnDrop(JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::packet::{Hello, Packet, Packets, Rubbish, is_topic};
 use self::way::{Stream, Way};
-use super::http::live::{AbortOnDrop, GOOD_AFTER, chance, delay};
+use super::http::live::{self, GOOD_AFTER, chance, delay};
 use super::http::{Shared, read_small};
 use super::{Hint, Listening};
 use crate::model::Fault;
@@ -80,14 +80,8 @@ impl Broker {
 
 /// Listens until the answer is dropped, or the agent stops.
 pub fn listen(broker: Arc<Broker>, connection: Shared, runtime: &Handle, hear: Hear) -> Listening {
-    let task = runtime.spawn(async move {
-        tokio::select! {
-            biased;
-            () = connection.stopped() => {}
-            () = keep_open(&broker, &connection, &hear) => {}
-        }
-    });
-    Listening(Box::new(AbortOnDrop(task)))
+    let channel = connection.clone();
+    live::attend(connection, runtime, async move { keep_open(&broker, &channel, &hear).await })
 }
 
 async fn keep_open(broker: &Broker, connection: &Shared, hear: &Hear) {
