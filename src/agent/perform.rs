@@ -5,9 +5,11 @@
 //! is the session's to say.
 
 mod act;
+mod ahead;
 mod receive;
 mod send;
 
+use self::ahead::Ahead;
 pub use self::send::{candidates, staying};
 
 use std::collections::BTreeMap;
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 use super::clock::Clock;
 use super::memory::Memory;
 use super::rules::Rules;
+use crate::engine::Growth;
 use crate::engine::incarnation::{self, Judgement, Known, Mark};
 use crate::engine::session::{Report, Step};
 use crate::engine::skew;
@@ -92,6 +95,10 @@ pub struct Performer {
     offset: i64,
     /// Batches are held this small after the remote found one too large.
     rows_max: Option<usize>,
+    growth: Growth,
+    /// The outbox holds more than the batch under way.
+    more: bool,
+    ahead: Option<Ahead>,
     auditing: Auditing,
     flight: Option<Flight>,
     answer: Option<Answer>,
@@ -127,6 +134,9 @@ impl Performer {
             greeted: None,
             offset: 0,
             rows_max: None,
+            growth: Growth::default(),
+            more: false,
+            ahead: None,
             auditing: Auditing::default(),
             flight: None,
             answer: None,
@@ -144,6 +154,9 @@ impl Performer {
     }
 
     pub fn perform(&mut self, step: Step) -> Result<Report, Fault> {
+        if !matches!(step, Step::Stage | Step::Send | Step::Settle) {
+            self.ahead = None;
+        }
         match step {
             Step::Begin => self.begin(),
             Step::Greet => self.greet(),
@@ -318,6 +331,7 @@ impl Performer {
             }
         }
         self.flight = None;
+        self.ahead = None;
         self.answer = None;
         self.incoming = None;
         Ok(Report::Renewed)
@@ -419,6 +433,8 @@ impl Performer {
         self.store = None;
         self.behind = false;
         self.flight = None;
+        self.more = false;
+        self.ahead = None;
         self.answer = None;
         self.incoming = None;
         self.folding = Folding::default();

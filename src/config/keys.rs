@@ -379,7 +379,13 @@ const SCHEDULE: &[Key] = &[
 ];
 
 const LIMITS: &[Key] = &[
-    key("batch_rows_max", count(1, 100_000), "1000", "50", "Rows in one push."),
+    key(
+        "batch_rows_max",
+        count(1, 100_000),
+        "1000",
+        "50",
+        "Rows in one push. Where no size is named, pushes to a hub grow while the line is quick, to what the hub takes.",
+    ),
     key(
         "batch_bytes_max",
         Kind::Size { min: 1_024 },

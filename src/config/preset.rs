@@ -34,6 +34,7 @@ pub(super) fn preset(name: &str) -> Preset {
             limits: Limits {
                 batch_rows_max: 100,
                 batch_bytes_max: 256 << 10,
+                batches_grow: false,
                 tries_max: 3,
                 ledger_age_max: 7 * DAY,
                 ..production.limits
@@ -54,6 +55,7 @@ pub(super) fn preset(name: &str) -> Preset {
             limits: Limits {
                 batch_rows_max: 500,
                 batch_bytes_max: 256 << 10,
+                batches_grow: false,
                 pending_age_max: Some(14 * DAY),
                 pending_rows_max: Some(100_000),
                 ledger_age_max: 180 * DAY,

@@ -227,6 +227,7 @@ fn read_limits(section: &Section, base: Limits) -> Limits {
     Limits {
         batch_rows_max: size("batch_rows_max", base.batch_rows_max),
         batch_bytes_max: size("batch_bytes_max", base.batch_bytes_max),
+        batches_grow: base.batches_grow && !section.has("batch_rows_max") && !section.has("batch_bytes_max"),
         tries_max: section.number("tries_max").and_then(|number| u32::try_from(number).ok()).unwrap_or(base.tries_max),
         pending_age_max: section.number_or_off("pending_age_max").unwrap_or(base.pending_age_max),
         pending_rows_max: section

@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod chance;
 pub mod errand;
 pub mod graph;
+pub mod growth;
 pub mod incarnation;
 pub mod plan;
 pub mod resolve;
@@ -18,4 +19,5 @@ pub mod thrift;
 
 pub use chance::Chance;
 pub use graph::Order;
+pub use growth::Growth;
 pub use session::Session;

@@ -1,5 +1,7 @@
 //! A change: one row's newest state, or its tombstone.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Key, Revision, Row, Seq, Stamp};
@@ -32,7 +34,7 @@ pub struct Change {
     pub operation: Operation,
     /// The columns that travel: all of them for an insert, those that differ from
     /// the base for an update, none for a delete. Names of the local table.
-    pub columns: Vec<String>,
+    pub columns: Arc<[String]>,
     /// One value for each of `columns`.
     pub values: Row,
     /// The revision the local row was based on; `Revision::NONE` when the remote

@@ -211,6 +211,9 @@ impl Default for Schedule {
 pub struct Limits {
     pub batch_rows_max: usize,
     pub batch_bytes_max: usize,
+    /// While the line is quick, batches grow to what the remote says it takes. Not where
+    /// somebody named a size.
+    pub batches_grow: bool,
     /// Refusals by the remote before a change is set aside.
     pub tries_max: u32,
     /// `None`: off.
@@ -235,6 +238,7 @@ impl Default for Limits {
         Limits {
             batch_rows_max: 1_000,
             batch_bytes_max: 1 << 20,
+            batches_grow: true,
             tries_max: 5,
             pending_age_max: None,
             pending_rows_max: None,

@@ -3,13 +3,15 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
+use serde::{Serialize, Serializer};
+
 use super::message::*;
 use crate::model::{
     Change, ConflictKind, Cursor, Incarnation, Key, Operation, Outcome, Page, RemoteRow, Revision, page::Span, text,
 };
 
-/// A batch in its wire form: neighbouring changes of one table with the same columns
-/// share a header. Order is kept.
+/// A batch as JSON, a `Push`: neighbouring changes of one table with the same columns
+/// share a header. Order is kept. Nothing of the changes is copied on the way.
 pub fn push(
     device: &str,
     incarnation: &Incarnation,
@@ -18,37 +20,53 @@ pub fn push(
     seen: Revision,
     changes: &[Change],
     key_names: impl Fn(&str) -> Vec<String>,
-) -> Push {
-    let mut groups: Vec<ChangeGroup> = Vec::new();
-    for change in changes {
-        let delete = change.operation == Operation::Delete;
-        let fits = groups.last().is_some_and(|group| {
-            group.table == change.table && group.delete == delete && group.columns == change.columns
-        });
-        if !fits {
-            groups.push(ChangeGroup {
-                table: change.table.clone(),
-                key: key_names(&change.table),
-                columns: change.columns.clone(),
-                delete,
-                rows: Vec::new(),
-            });
-        }
-        let group = groups.last_mut().expect("BUG: a group was just pushed");
-        group.rows.push(WireChange {
-            base: change.base_revision,
-            stamp: change.stamp,
-            values: change.key.0.iter().chain(&change.values).cloned().collect(),
-        });
-    }
-    Push {
-        protocol: super::VERSION,
-        device: device.to_owned(),
-        incarnation: incarnation.clone(),
-        batch,
-        epoch: epoch.to_owned(),
-        seen,
-        groups,
+) -> Vec<u8> {
+    let delete = |change: &Change| change.operation == Operation::Delete;
+    let alike = |a: &Change, b: &Change| {
+        delete(a) == delete(b) && a.table == b.table && (Arc::ptr_eq(&a.columns, &b.columns) || a.columns == b.columns)
+    };
+    let groups = changes.chunk_by(alike).map(|changes| Group {
+        table: &changes[0].table,
+        key: key_names(&changes[0].table),
+        columns: &changes[0].columns,
+        delete: delete(&changes[0]),
+        rows: changes.iter().map(Line).collect(),
+    });
+    let batch = Bundle { protocol: super::VERSION, device, incarnation, batch, epoch, seen, groups: groups.collect() };
+    serde_json::to_vec(&batch).expect("BUG: a push is always JSON")
+}
+
+/// A `Push`, borrowed.
+#[derive(Serialize)]
+struct Bundle<'a> {
+    protocol: u32,
+    device: &'a str,
+    incarnation: &'a Incarnation,
+    batch: i64,
+    epoch: &'a str,
+    seen: Revision,
+    groups: Vec<Group<'a>>,
+}
+
+/// A `ChangeGroup`, borrowed.
+#[derive(Serialize)]
+struct Group<'a> {
+    table: &'a str,
+    key: Vec<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    columns: &'a [String],
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    delete: bool,
+    rows: Vec<Line<'a>>,
+}
+
+/// A `WireChange`, borrowed.
+struct Line<'a>(&'a Change);
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Change { base_revision, stamp, key, values, .. } = self.0;
+        super::rows::change(serializer, *base_revision, *stamp, key.0.iter().chain(values))
     }
 }
 

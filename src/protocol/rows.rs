@@ -14,14 +14,24 @@ const VALUES_MAX: usize = 32_767;
 
 impl Serialize for WireChange {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut array = serializer.serialize_seq(Some(self.values.len() + 2))?;
-        array.serialize_element(&self.base)?;
-        array.serialize_element(&self.stamp)?;
-        for value in &self.values {
-            array.serialize_element(value)?;
-        }
-        array.end()
+        change(serializer, self.base, self.stamp, self.values.iter())
     }
+}
+
+/// A `WireChange` from its parts.
+pub(super) fn change<'a, S: Serializer>(
+    serializer: S,
+    base: Revision,
+    stamp: Stamp,
+    values: impl Iterator<Item = &'a Value>,
+) -> Result<S::Ok, S::Error> {
+    let mut array = serializer.serialize_seq(None)?;
+    array.serialize_element(&base)?;
+    array.serialize_element(&stamp)?;
+    for value in values {
+        array.serialize_element(value)?;
+    }
+    array.end()
 }
 
 impl Serialize for WireEntry {

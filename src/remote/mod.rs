@@ -218,6 +218,12 @@ pub trait Remote: Send {
     /// sent again unchanged when it was lost.
     fn encode(&self, batch: &Batch, key_names: &dyn Fn(&str) -> Vec<String>) -> Vec<u8>;
 
+    /// Sets a push off, for whoever has something else to do before its answer: `push`
+    /// with the same body then waits for that. False where it cannot.
+    fn set_off(&mut self, _body: &[u8]) -> bool {
+        false
+    }
+
     /// Sends what `encode` made. `changes`: table and key of each change within.
     fn push(&mut self, body: &[u8], changes: &[(String, Key)]) -> Result<Answer>;
 

@@ -37,6 +37,12 @@ pub fn identity(table: &str, encoded: &[u8]) -> u128 {
 }
 
 fn tagged(tag: u8, bytes: &[u8]) -> u64 {
+    // A hasher's state is larger than most values: one piece is hashed at once.
+    let mut piece = [tag; 256];
+    if let Some(place) = piece.get_mut(1..bytes.len() + 1) {
+        place.copy_from_slice(bytes);
+        return xxh3_64(&piece[..bytes.len() + 1]);
+    }
     let mut hasher = Xxh3::new();
     hasher.update(&[tag]);
     hasher.update(bytes);

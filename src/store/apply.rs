@@ -381,6 +381,6 @@ mod tests {
         assert!(pending);
         let gathered = store.gather(NOW, 10, &Nobody).unwrap();
         let columns: Vec<_> = gathered.candidates.iter().map(|candidate| candidate.change.columns.clone()).collect();
-        assert_eq!(columns, [["note".to_owned()]]);
+        assert_eq!(columns, [["note".to_owned()].into()]);
     }
 }

@@ -47,7 +47,7 @@ impl Store {
             put(&Change {
                 table: synced.name().to_owned(),
                 operation: Operation::Insert,
-                columns: synced.columns.to_vec(),
+                columns: synced.columns.clone(),
                 values,
                 base_revision: base.as_ref().map_or(Revision::NONE, |base| base.revision),
                 stamp: base.map_or(now.stamp(now.millis), |base| base.stamp),

@@ -106,16 +106,26 @@ impl Places {
         self.seqs.iter().copied().filter(|seq| *seq > 0)
     }
 
-    fn remove(&mut self, seq: i64) {
-        if let Ok(at) = self.seqs.binary_search_by_key(&seq, |known| known.abs())
-            && self.seqs[at] > 0
-        {
-            self.seqs[at] = -seq;
-            self.gone += 1;
-            if self.gone * 2 > self.seqs.len() {
-                self.seqs.retain(|seq| *seq > 0);
-                self.gone = 0;
+    /// `seqs` rise.
+    fn remove(&mut self, seqs: &[i64]) {
+        let mut from = 0;
+        for seq in seqs {
+            // Neighbours mostly: the next is near.
+            let stretch = if self.seqs.get(from).is_some_and(|known| known.abs() >= *seq) { 1 } else { usize::MAX };
+            let rest = &self.seqs[from..self.seqs.len().min(from.saturating_add(stretch))];
+            match rest.binary_search_by_key(seq, |known| known.abs()) {
+                Ok(at) => {
+                    let place = &mut self.seqs[from + at];
+                    self.gone += usize::from(*place > 0);
+                    *place = -*seq;
+                    from += at + 1;
+                }
+                Err(at) => from += at,
             }
+        }
+        if self.gone * 2 > self.seqs.len() {
+            self.seqs.retain(|seq| *seq > 0);
+            self.gone = 0;
         }
     }
 }
@@ -172,9 +182,9 @@ impl Writer<'_> {
             self.db.execute("UPDATE _homing_log SET tab = 0, op = 0, k0 = NULL WHERE seq = ?", [seq])?;
             self.outbox.spent.push(*seq);
         }
-        for seq in seqs {
-            self.outbox.lists.values_mut().for_each(|list| list.remove(*seq));
-        }
+        let mut seqs = seqs.to_vec();
+        seqs.sort_unstable();
+        self.outbox.lists.values_mut().for_each(|list| list.remove(&seqs));
         Ok(())
     }
 

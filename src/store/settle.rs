@@ -27,10 +27,24 @@ pub struct Settled {
     pub clock_ahead: bool,
 }
 
-/// Settling under way: a place in the flight.
+/// Settling under way: the order in which a flight's rows are settled, and a place in it.
 #[derive(Debug, Default)]
 pub struct Settling {
+    order: Option<Vec<usize>>,
     next: usize,
+}
+
+impl Settling {
+    /// What was taken comes first, in the order of its keys: bases lie in that order, and
+    /// a slice then writes to few of their pages. The others as they were sent.
+    fn order(flight: &Flight, outcomes: &[Outcome]) -> Vec<usize> {
+        let applied = |at: &usize| matches!(outcomes[*at], Outcome::Applied(_));
+        let (mut taken, others): (Vec<usize>, Vec<usize>) = (0..flight.rows.len()).partition(applied);
+        let place = |at: &usize| (flight.rows[*at].tab, flight.rows[*at].key.encode());
+        taken.sort_by_cached_key(place);
+        taken.extend(others);
+        taken
+    }
 }
 
 impl Store {
@@ -44,8 +58,10 @@ impl Store {
         now: Now,
         slice: Slice,
     ) -> Result<(Settled, bool)> {
+        let order = settling.order.get_or_insert_with(|| Settling::order(flight, outcomes));
         let from = settling.next;
         let to = (from + slice.rows_max).min(flight.rows.len());
+        let last = to == flight.rows.len();
         let company = HashSet::new();
         let troubled: HashSet<(String, Key)> = flight
             .rows
@@ -57,13 +73,13 @@ impl Store {
         let settled = self.write(|writer| {
             let mut settled = Settled::default();
             let manner = Manner { judge, now, company: &company, caught_up: false, parked: false };
-            let mut spent = Vec::new();
-            for (row, outcome) in flight.rows[from..to].iter().zip(&outcomes[from..to]) {
+            for at in &order[from..to] {
+                let (row, outcome) = (&flight.rows[*at], &outcomes[*at]);
                 let tables = writer.tables;
                 let Some(synced) = tables.get(&row.tab) else { continue };
                 match outcome {
                     Outcome::Applied(revision) => {
-                        writer.acknowledge(synced, row, *revision, &mut spent)?;
+                        writer.acknowledge(synced, row, *revision)?;
                         settled.applied += 1;
                     }
                     Outcome::Conflict { kind, remote, others, .. } => {
@@ -78,18 +94,25 @@ impl Store {
                     }
                 }
             }
-            writer.drop_entries(&spent)?;
             if settled.applied > 0 {
                 writer.wake_children()?;
             }
-            if to == flight.rows.len() {
+            if last {
+                // Together, for they are neighbours in the log; until then they say nothing
+                // that is not so.
+                let taken = flight.rows.iter().zip(outcomes);
+                let taken = taken.filter(|(row, outcome)| {
+                    matches!(outcome, Outcome::Applied(_)) && writer.tables.contains_key(&row.tab)
+                });
+                let spent: Vec<i64> = taken.flat_map(|(row, _)| row.seqs.iter().copied()).collect();
+                writer.drop_entries(&spent)?;
                 writer.db.execute("DELETE FROM _homing_flight WHERE batch = ?", [flight.batch])?;
                 meta::set(writer.db, "batch", flight.batch)?;
             }
             Ok(settled)
         })?;
         settling.next = to;
-        Ok((settled, to == flight.rows.len()))
+        Ok((settled, last))
     }
 }
 
@@ -137,12 +160,11 @@ pub(super) struct Met<'a> {
 }
 
 impl Writer<'_> {
-    /// The remote has it: the base becomes what was sent, and the log forgets just what
-    /// was read for it. An edit made since is a difference from the new base.
-    fn acknowledge(&self, synced: &Synced, row: &FlightRow, revision: Revision, spent: &mut Vec<i64>) -> Result<()> {
+    /// The remote has it: the base becomes what was sent. An edit made since is a difference
+    /// from the new base, and what is in the log of it stays there.
+    fn acknowledge(&self, synced: &Synced, row: &FlightRow, revision: Revision) -> Result<()> {
         let key = row.key.encode();
         self.raise_base(synced, row, &key, revision)?;
-        spent.extend(&row.seqs);
         // A version that waited here to be written was overwritten there.
         self.unpark(synced, &key)?;
         self.clear_aside(synced, &key)

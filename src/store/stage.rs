@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::aside::{self, Standing};
 use super::base::{self, Difference};
-use super::flight::FlightRow;
+use super::flight::{Flight, FlightRow};
 use super::outbox::{Entry, read_entries};
 use super::row::{self, Found};
 use super::{Judge, Now, Result, Store, Synced};
@@ -19,7 +19,7 @@ use crate::sqlite::capture::LogOp;
 use crate::sqlite::digest;
 
 /// A look at the head of the outbox.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Gathered {
     pub candidates: Vec<Gathering>,
     /// Log entries that say nothing new.
@@ -30,6 +30,9 @@ pub struct Gathered {
     pub more: bool,
     /// Without any, no row need look for itself there.
     some_aside: bool,
+    /// Some table refers to another, or to itself.
+    links: bool,
+    under_way: UnderWay,
 }
 
 /// One candidate for the next batch.
@@ -59,9 +62,11 @@ impl Gathered {
         self.noise.is_empty() && self.idle.is_empty()
     }
 
-    /// The batch: these places of `candidates`, in this order.
-    pub fn depart(self, order: &[usize]) -> (Vec<Change>, Vec<FlightRow>) {
-        let mut candidates: Vec<Option<Gathering>> = self.candidates.into_iter().map(Some).collect();
+    /// Takes the batch out: these places of `candidates`, in this order. The other
+    /// candidates are let go.
+    pub fn depart(&mut self, order: &[usize]) -> (Vec<Change>, Vec<FlightRow>) {
+        let candidates = std::mem::take(&mut self.candidates);
+        let mut candidates: Vec<Option<Gathering>> = candidates.into_iter().map(Some).collect();
         let chosen = order.iter().map(|at| candidates[*at].take().expect("BUG: a plan names a place once"));
         chosen.map(Gathering::depart).unzip()
     }
@@ -96,22 +101,67 @@ struct Named {
     old: bool,
 }
 
+/// The rows of a batch that has not been answered yet. What is chosen behind it takes
+/// them as they will be once the remote has taken it, and leaves them alone.
+#[derive(Default)]
+struct UnderWay {
+    rows: HashSet<(i64, Key)>,
+    seqs: HashSet<i64>,
+}
+
+impl UnderWay {
+    fn new(flight: &Flight) -> UnderWay {
+        UnderWay {
+            rows: flight.rows.iter().map(|row| (row.tab, row.key.clone())).collect(),
+            seqs: flight.rows.iter().flat_map(|row| row.seqs.iter().copied()).collect(),
+        }
+    }
+
+    fn has(&self, tab: i64, key: &Key) -> bool {
+        !self.rows.is_empty() && self.rows.contains(&(tab, key.clone()))
+    }
+}
+
 impl Store {
     /// The head of the outbox, at most `rows_max` rows of it.
     pub fn gather(&mut self, now: Now, rows_max: usize, judge: &dyn Judge) -> Result<Gathered> {
         self.outbox.refresh(&self.db)?;
+        self.survey(now, rows_max, judge, UnderWay::default())
+    }
+
+    /// The head of the outbox behind a batch that is on its way, as it will be when the
+    /// remote has taken all of that. `None` where that cannot be said: deletions of which
+    /// a person may have to be asked are counted when nothing is under way.
+    pub fn gather_behind(
+        &mut self,
+        flight: &Flight,
+        now: Now,
+        rows_max: usize,
+        judge: &dyn Judge,
+    ) -> Result<Option<Gathered>> {
+        self.outbox.refresh(&self.db)?;
+        let many = self.replica.limits.delete_rows_min;
+        if self.outbox.lists().any(|(_, gone, list)| gone && list.len() as u64 >= many) {
+            return Ok(None);
+        }
+        self.survey(now, rows_max, judge, UnderWay::new(flight)).map(Some)
+    }
+
+    fn survey(&self, now: Now, rows_max: usize, judge: &dyn Judge, under_way: UnderWay) -> Result<Gathered> {
         let transaction = self.db.unchecked_transaction()?;
-        let (seqs, more) = self.window(rows_max, judge);
-        let mut gathered = Gathered { more, ..Gathered::default() };
+        let (seqs, more) = self.window(rows_max, judge, &under_way);
+        let mut gathered = Gathered { more, under_way, ..Gathered::default() };
         let named = self.named(seqs, now, rows_max, &mut gathered)?;
         let masses = self.mass_deletions()?;
         gathered.some_aside = self.db.prepare_cached("SELECT 1 FROM _homing_aside")?.exists([])?;
+        gathered.links = self.tables.values().any(|synced| !synced.table.foreign_keys.is_empty());
         let mut places: HashMap<(i64, Key), usize> = HashMap::new();
         for name in named {
             self.consider(name, now, &masses, &mut gathered, &mut places)?;
         }
         self.link(&mut gathered, &mut places, now)?;
         transaction.finish()?;
+        gathered.under_way = UnderWay::default();
         Ok(gathered)
     }
 
@@ -158,7 +208,7 @@ impl Store {
 
     /// Log places to look at: by priority, then oldest first. The deletes of tables
     /// further down the order of dependencies come along with those of their parents.
-    fn window(&self, rows_max: usize, judge: &dyn Judge) -> (Vec<i64>, bool) {
+    fn window(&self, rows_max: usize, judge: &dyn Judge, under_way: &UnderWay) -> (Vec<i64>, bool) {
         let mut levels: BTreeMap<Priority, Vec<i64>> = BTreeMap::new();
         let mut total = 0;
         let mut deletes: Vec<(usize, Vec<i64>)> = Vec::new();
@@ -170,7 +220,8 @@ impl Store {
                 false => rule.priority_of(Operation::Insert).min(rule.priority_of(Operation::Update)),
             };
             total += list.len();
-            let head: Vec<i64> = list.iter().take(rows_max).collect();
+            let waits = |seq: &i64| under_way.seqs.is_empty() || !under_way.seqs.contains(seq);
+            let head: Vec<i64> = list.iter().filter(waits).take(rows_max).collect();
             levels.entry(priority).or_default().extend(&head);
             if gone {
                 deletes.push((judge.rank(synced.name()), head));
@@ -189,7 +240,7 @@ impl Store {
                 seqs.extend(head.iter().filter(|seq| !taken.contains(seq)));
             }
         }
-        let more = seqs.len() < total;
+        let more = seqs.len() + under_way.seqs.len() < total;
         (seqs, more)
     }
 
@@ -207,6 +258,9 @@ impl Store {
                     gathered.noise.push(*seq);
                     continue;
                 };
+                if gathered.under_way.has(tab, &key) {
+                    continue;
+                }
                 let place = *places.entry((tab, key.clone())).or_insert_with(|| {
                     named.push(Named { tab, key, seqs: Vec::new(), since: at, written: at, old: false });
                     named.len() - 1
@@ -217,7 +271,8 @@ impl Store {
             }
         }
         for (tab, key, since) in self.due(now.millis, rows_max)? {
-            if self.tables.contains_key(&tab) && !places.contains_key(&(tab, key.clone())) {
+            let is_new = !places.contains_key(&(tab, key.clone())) && !gathered.under_way.has(tab, &key);
+            if self.tables.contains_key(&tab) && is_new {
                 let since = since.unwrap_or(now.millis);
                 named.push(Named { tab, key, seqs: Vec::new(), since, written: since, old: true });
             }
@@ -273,16 +328,24 @@ impl Store {
             return Ok(None);
         }
         let held = self.held(&named, several, operation, now, masses, known.as_ref());
-        let empty = Row::new();
-        let row = local.as_ref().unwrap_or(&empty);
+        let body = local.as_ref().map_or(Vec::new(), |row| base::body(synced, row));
+        let row = local.unwrap_or_default();
+        let (columns, values) = match columns.len() == synced.columns.len() {
+            true => (synced.columns.clone(), row),
+            false => (
+                columns.iter().map(|at| synced.columns[*at].clone()).collect(),
+                columns.iter().map(|at| row[*at].clone()).collect(),
+            ),
+        };
+        let left = left_parents(synced, base.as_ref(), &difference);
         let seq = Seq(named.seqs.iter().copied().max().unwrap_or(0));
         let candidate = Gathering {
             change: Change {
                 table: synced.name().to_owned(),
                 key: named.key.clone(),
                 operation,
-                values: columns.iter().map(|at| row[*at].clone()).collect(),
-                columns: columns.iter().map(|at| synced.columns[*at].clone()).collect(),
+                columns,
+                values,
                 base_revision,
                 stamp: now.stamp(named.written).after(base_stamp),
                 seq,
@@ -293,13 +356,15 @@ impl Store {
             since: named.since,
             tab: named.tab,
             shape: synced.shape,
-            base: local.as_ref().map_or(Vec::new(), |row| base::body(synced, row)),
+            base: body,
             seqs: named.seqs,
-            left: left_parents(synced, base.as_ref(), &difference),
+            left,
         };
         let place = gathered.candidates.len();
         gathered.candidates.push(candidate);
-        places.insert((named.tab, named.key), place);
+        if gathered.links {
+            places.insert((named.tab, named.key), place);
+        }
         Ok(Some(place))
     }
 
@@ -357,7 +422,7 @@ impl Store {
     /// the window comes along.
     fn link(&self, gathered: &mut Gathered, places: &mut HashMap<(i64, Key), usize>, now: Now) -> Result<()> {
         let mut at = 0;
-        while at < gathered.candidates.len() {
+        while gathered.links && at < gathered.candidates.len() {
             if gathered.candidates[at].change.operation != Operation::Delete {
                 self.link_parents(at, gathered, places, now)?;
             }
@@ -417,6 +482,9 @@ impl Store {
         places: &mut HashMap<(i64, Key), usize>,
         now: Now,
     ) -> Result<Option<usize>> {
+        if gathered.under_way.has(parent.id, key) {
+            return Ok(None);
+        }
         let encoded = key.encode();
         let base = base::read(&self.db, self.era, parent, &encoded)?;
         if base.is_some_and(|base| base.revision != Revision::NONE) {

@@ -18,7 +18,7 @@ use crate::store::stage::Gathered;
 
 /// Rows of the outbox that a plan looks at beside a batch: room to keep linked rows
 /// together. At most this, and at most as many again.
-const ROOM_ROWS: usize = 250;
+pub(super) const ROOM_ROWS: usize = 250;
 
 impl Performer {
     pub(super) fn stage(&mut self) -> Result<Report, Fault> {
@@ -26,6 +26,11 @@ impl Performer {
         loop {
             if let Some(flight) = self.store_mut().flight()? {
                 self.flight = Some(flight);
+                self.more = false;
+                return Ok(Report::Staged { something: true });
+            }
+            if let Some(ahead) = self.ahead.take() {
+                self.depart(ahead)?;
                 return Ok(Report::Staged { something: true });
             }
             let limits = self.limits();
@@ -35,7 +40,7 @@ impl Performer {
             let (Some(store), Some(rules)) = (&mut self.store, &self.rules) else {
                 unreachable!("BUG: staging is within a cycle")
             };
-            let gathered = store.gather(now, limits.rows_max + limits.rows_max.min(ROOM_ROWS), rules)?;
+            let mut gathered = store.gather(now, limits.rows_max + limits.rows_max.min(ROOM_ROWS), rules)?;
             let plan = plan::plan(&candidates(&gathered), &rules.order, &limits);
             let staying = staying(&gathered, &plan);
             self.tally.set_aside += staying
@@ -44,7 +49,10 @@ impl Performer {
                 .count() as u64;
             store.tidy(&gathered, &staying)?;
             if !plan.order.is_empty() {
-                self.launch(gathered, &plan)?;
+                self.more = gathered.more || plan.more;
+                let flight = self.board(&mut gathered, &plan, self.known.batch + 1)?;
+                self.store_mut().launch(&flight)?;
+                self.flight = Some(flight);
                 return Ok(Report::Staged { something: true });
             }
             if !gathered.more || (gathered.is_quiet() && staying.is_empty()) {
@@ -56,24 +64,22 @@ impl Performer {
         }
     }
 
-    fn launch(&mut self, gathered: Gathered, plan: &Plan) -> Result<(), Fault> {
+    /// The planned batch, with the bytes it travels as.
+    pub(super) fn board(&self, gathered: &mut Gathered, plan: &Plan, number: i64) -> Result<Flight, Fault> {
         let (changes, rows) = gathered.depart(&plan.order);
+        let store = self.store.as_ref().expect("BUG: staging is within a cycle");
         let batch = Batch {
             device: self.device.clone(),
             incarnation: self.known.incarnation.clone(),
-            number: self.known.batch + 1,
+            number,
             epoch: self.greeted.as_ref().map(|greeted| greeted.epoch.clone()).unwrap_or_default(),
-            seen: self.store_mut().seen()?,
-            cursor: self.store_mut().checkpoint()?,
+            seen: store.seen()?,
+            cursor: store.checkpoint()?,
             changes,
         };
-        let store = self.store.as_mut().expect("BUG: staging is within a cycle");
         let keys = |table: &str| store.find(table).map(|synced| synced.table.key.clone()).unwrap_or_default();
         let body = self.remote.encode(&batch, &keys);
-        let flight = Flight { batch: batch.number, body, rows };
-        store.launch(&flight)?;
-        self.flight = Some(flight);
-        Ok(())
+        Ok(Flight { batch: number, body, rows })
     }
 
     pub(super) fn send(&mut self) -> Result<Report, Fault> {
@@ -91,9 +97,15 @@ impl Performer {
             }
         }
         self.asked_at = self.world.clock.millis();
+        if self.remote.set_off(&flight.body) {
+            self.look_ahead();
+        }
+        let flight = self.flight.as_ref().expect("BUG: sending comes after staging");
         match self.remote.push(&flight.body, &changes) {
             Ok(answer) => {
-                self.tally.latency = u64::try_from(self.world.clock.millis() - self.asked_at).ok();
+                let took = self.world.clock.millis() - self.asked_at;
+                self.tally.latency = u64::try_from(took).ok();
+                self.growth.answered(self.more, took);
                 for outcome in &answer.outcomes {
                     if let Outcome::Refused { code, .. } = outcome {
                         *self.tally.refused.entry(code.word().to_owned()).or_default() += 1;
@@ -111,6 +123,7 @@ impl Performer {
             Err(RemoteError::Refused(text)) => self.shrink(RemoteError::Refused(text)),
             Err(RemoteError::Behind) => {
                 self.count_traffic();
+                self.ahead = None;
                 let flight = self.flight.take().expect("BUG: only a batch can be behind");
                 self.store_mut().doubt_flight(&flight);
                 Ok(Report::Behind)
@@ -123,6 +136,7 @@ impl Performer {
     /// of it: smaller ones find the row that it is about.
     fn shrink(&mut self, why: RemoteError) -> Result<Report, Fault> {
         self.count_traffic();
+        self.ahead = None;
         let flight = self.flight.take().expect("BUG: only a batch can be refused whole");
         let now = self.now();
         if flight.rows.len() > 1 {
@@ -165,6 +179,7 @@ impl Performer {
             give_way(slice, began);
         }
         let time = answer.time;
+        let whole = answer.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Applied(_)));
         self.tally.cycle.pushed += settled.applied;
         self.tally.cycle.conflicts += settled.conflicts;
         self.tally.set_aside += settled.set_aside;
@@ -176,6 +191,9 @@ impl Performer {
         note_changed(&mut self.tally.changed, settled.changed);
         self.fold(settled.applied);
         if done {
+            if !whole {
+                self.ahead = None;
+            }
             self.known.batch = self.flight.take().map_or(self.known.batch, |flight| flight.batch);
             self.answer = None;
             let pushed = self.tally.cycle.pushed;
@@ -189,14 +207,17 @@ impl Performer {
         Ok(Report::Settled { done, progress })
     }
 
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         let limits = &self.replica.limits;
         let greeted = self.greeted.as_ref();
         let rows = greeted.map_or(usize::MAX, |greeted| greeted.batch_rows_max);
         let bytes = greeted.map_or(usize::MAX, |greeted| greeted.batch_bytes_max);
+        // Whoever does not say what it takes gets what the settings name.
+        let times = if limits.batches_grow && rows < usize::MAX { self.growth.times() } else { 1 };
+        let named = limits.batch_rows_max.saturating_mul(times);
         Limits {
-            rows_max: limits.batch_rows_max.min(rows).min(self.rows_max.unwrap_or(usize::MAX)).max(1),
-            bytes_max: limits.batch_bytes_max.min(bytes),
+            rows_max: named.min(rows).min(self.rows_max.unwrap_or(usize::MAX)).max(1),
+            bytes_max: limits.batch_bytes_max.saturating_mul(times).min(bytes),
             row_bytes_max: greeted.map_or(usize::MAX, |greeted| greeted.row_bytes_max),
         }
     }

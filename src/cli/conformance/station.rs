@@ -223,7 +223,7 @@ impl Station {
         Change {
             table: table.to_owned(),
             operation,
-            columns,
+            columns: columns.into(),
             values,
             base_revision: known.map_or(Revision::NONE, |known| known.revision),
             stamp: known.map_or(now, |known| now.after(known.stamp)),

@@ -345,7 +345,7 @@ mod tests {
             key: Key(vec![Value::Text(id.into())]),
             operation,
             values: columns.iter().map(|_| Value::Text(id.into())).collect(),
-            columns,
+            columns: columns.into(),
             base_revision: Revision(1),
             stamp: Stamp(1_000_000),
             seq: Seq(1),

@@ -341,7 +341,7 @@ mod tests {
             table: "notes".into(),
             key: Key(vec![Value::Text("a".into())]),
             operation: Operation::Update,
-            columns: ["id", "body", "done", "seen", "rev"].map(str::to_owned).to_vec(),
+            columns: ["id", "body", "done", "seen", "rev"].map(str::to_owned).into(),
             values: vec![Value::Text("a".into()), Value::Null, Value::Integer(0), Value::Integer(1), Value::Integer(7)],
             base_revision: Revision(7),
             stamp: Stamp(0),

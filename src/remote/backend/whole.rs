@@ -134,7 +134,7 @@ mod tests {
             table: table.to_owned(),
             key: Key(vec![text.clone()]),
             operation: Operation::Insert,
-            columns: vec!["id".into(), "body".into()],
+            columns: ["id".to_owned(), "body".to_owned()].into(),
             values: vec![text.clone(), text],
             base_revision: Revision(1),
             stamp: Stamp(0),

@@ -19,13 +19,45 @@ use crate::remote::{RemoteError, Result};
 
 /// Bodies up to this size travel as they are.
 const PLAIN_BYTES_MAX: usize = 1 << 10;
+/// How a zstd frame begins (RFC 8878, 3.1.1); no JSON does.
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// The slowest line that is still waited for.
 const UP_BYTES_PER_SECOND_MIN: u64 = 16 << 10;
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
+/// A body as it travels.
+pub struct Parcel {
+    packing: Packing,
+    body: Bytes,
+}
+
+impl Parcel {
+    pub fn of(json: Vec<u8>) -> Parcel {
+        if json.len() > PLAIN_BYTES_MAX
+            && let Ok(packed) = Packing::Zstd.pack(&json)
+        {
+            return Parcel { packing: Packing::Zstd, body: packed.into() };
+        }
+        // Packing is thrift, not meaning: unpacked is as right.
+        Parcel { packing: Packing::Plain, body: json.into() }
+    }
+
+    /// What `into_bytes` gave, or JSON that was kept unpacked.
+    pub fn again(bytes: &[u8]) -> Parcel {
+        match bytes.starts_with(&ZSTD_MAGIC) {
+            true => Parcel { packing: Packing::Zstd, body: Bytes::copy_from_slice(bytes) },
+            false => Parcel::of(bytes.to_vec()),
+        }
+    }
+
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.body.into()
+    }
+}
+
 impl Connection {
     /// Posts a JSON body and returns the JSON of a 200.
-    pub async fn post(&self, place: &str, question: &[u8], answer_bytes_max: usize) -> Result<Vec<u8>> {
+    pub async fn post(&self, place: &str, question: Parcel, answer_bytes_max: usize) -> Result<Vec<u8>> {
         let mut line = self.line();
         tokio::select! {
             biased;
@@ -34,8 +66,8 @@ impl Connection {
         }
     }
 
-    async fn exchange(&self, place: &str, question: &[u8], answer_bytes_max: usize) -> Result<Vec<u8>> {
-        let (packing, body) = packed(question);
+    async fn exchange(&self, place: &str, question: Parcel, answer_bytes_max: usize) -> Result<Vec<u8>> {
+        let Parcel { packing, body } = question;
         let patience = self.timeout() + Duration::from_secs(body.len() as u64 / UP_BYTES_PER_SECOND_MIN);
         let client = self.client()?;
         let request = || {
@@ -115,16 +147,5 @@ fn signed(request: RequestBuilder, token: Option<&Token>) -> RequestBuilder {
     match token {
         Some(token) => request.header(AUTHORIZATION, token.bearer()),
         None => request,
-    }
-}
-
-fn packed(body: &[u8]) -> (Packing, Bytes) {
-    if body.len() <= PLAIN_BYTES_MAX {
-        return (Packing::Plain, Bytes::copy_from_slice(body));
-    }
-    match Packing::Zstd.pack(body) {
-        Ok(packed) => (Packing::Zstd, packed.into()),
-        // Packing is thrift, not meaning: unpacked is as right.
-        Err(_) => (Packing::Plain, Bytes::copy_from_slice(body)),
     }
 }

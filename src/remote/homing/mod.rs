@@ -18,8 +18,9 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
+use self::exchange::Parcel;
 use super::http::{self, Connection, Line, fault};
 use super::{
     Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Marks, Remembered, Remote, RemoteError,
@@ -39,6 +40,7 @@ pub struct HomingRemote {
     /// the hub began a new log in between.
     epoch: Mutex<Option<String>>,
     ahead: Option<Ahead>,
+    under_way: Option<UnderWay>,
 }
 
 /// A page asked for before its turn.
@@ -48,6 +50,18 @@ struct Ahead {
 }
 
 impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.answer.abort();
+    }
+}
+
+/// A push whose answer nobody has asked for yet.
+struct UnderWay {
+    body: Vec<u8>,
+    answer: JoinHandle<Result<protocol::Pushed>>,
+}
+
+impl Drop for UnderWay {
     fn drop(&mut self) {
         self.answer.abort();
     }
@@ -66,31 +80,38 @@ impl HomingRemote {
     ) -> std::result::Result<HomingRemote, Fault> {
         let scope = settings.scope.clone().unwrap_or_else(|| "@me".to_owned());
         let connection = Connection::new(settings, device, line.into(), &["v1", "scopes", &scope])?;
-        Ok(HomingRemote { connection: Arc::new(connection), runtime, epoch: Mutex::new(None), ahead: None })
+        Ok(HomingRemote {
+            connection: Arc::new(connection),
+            runtime,
+            epoch: Mutex::new(None),
+            ahead: None,
+            under_way: None,
+        })
     }
 
     fn ask<Question: Serialize, Reply: DeserializeOwned>(&self, place: &str, question: &Question) -> Result<Reply> {
-        self.send(place, &json(question))
+        self.runtime.block_on(exchanged(&self.connection, place, Parcel::of(json(question))))
     }
 
-    fn send<Reply: DeserializeOwned>(&self, place: &str, question: &[u8]) -> Result<Reply> {
-        self.runtime.block_on(exchanged(&self.connection, place, question))
+    fn spawn<Reply: DeserializeOwned + Send + 'static>(
+        &self,
+        place: &'static str,
+        question: Parcel,
+    ) -> JoinHandle<Result<Reply>> {
+        let connection = self.connection.clone();
+        self.runtime.spawn(async move { exchanged(&connection, place, question).await })
     }
 
     /// The page that was asked for ahead, if it is this one; else it is asked for now.
     fn page(&mut self, question: &protocol::Pull) -> Result<protocol::Pulled> {
         match self.ahead.take() {
-            Some(mut ahead) if ahead.question == *question => {
-                let answered = self.runtime.block_on(&mut ahead.answer);
-                answered.unwrap_or_else(|_| Err(fault::interrupted().into()))
-            }
+            Some(mut ahead) if ahead.question == *question => heard(self.runtime.block_on(&mut ahead.answer)),
             _ => self.ask("pull", question),
         }
     }
 
     fn ask_ahead(&mut self, question: protocol::Pull) {
-        let (connection, body) = (self.connection.clone(), json(&question));
-        let answer = self.runtime.spawn(async move { exchanged(&connection, "pull", &body).await });
+        let answer = self.spawn("pull", Parcel::of(json(&question)));
         self.ahead = Some(Ahead { question, answer });
     }
 
@@ -126,6 +147,7 @@ impl Remote for HomingRemote {
     fn greet(&mut self, greeting: &Greeting) -> Result<Greeted> {
         // A new cycle sees the hub as it is now.
         self.ahead = None;
+        self.under_way = None;
         let welcome: protocol::Welcome = self.ask(
             "hello",
             &protocol::Hello {
@@ -171,13 +193,23 @@ impl Remote for HomingRemote {
             &batch.changes,
             key_names,
         );
-        serde_json::to_vec(&push).expect("BUG: a push is always JSON")
+        Parcel::of(push).into_bytes()
+    }
+
+    fn set_off(&mut self, body: &[u8]) -> bool {
+        // A page from before this batch would not have its rows.
+        self.ahead = None;
+        let answer = self.spawn("push", Parcel::again(body));
+        self.under_way = Some(UnderWay { body: body.to_vec(), answer });
+        true
     }
 
     fn push(&mut self, body: &[u8], changes: &[(String, Key)]) -> Result<Answer> {
-        // A page from before this batch would not have its rows.
-        self.ahead = None;
-        let pushed: protocol::Pushed = self.send("push", body)?;
+        if self.under_way.as_ref().is_none_or(|under_way| under_way.body != body) {
+            self.set_off(body);
+        }
+        let mut under_way = self.under_way.take().expect("BUG: it was just set off");
+        let pushed = heard(self.runtime.block_on(&mut under_way.answer))?;
         self.same_epoch(&pushed.epoch)?;
         let (head, time) = (pushed.head, pushed.time);
         if let Some(flaw) = pushed.outcomes.iter().find_map(|outcome| flaw_of(outcome, head)) {
@@ -252,7 +284,7 @@ impl Remote for HomingRemote {
 }
 
 /// One question and its answer, understood.
-async fn exchanged<Reply: DeserializeOwned>(connection: &Connection, place: &str, question: &[u8]) -> Result<Reply> {
+async fn exchanged<Reply: DeserializeOwned>(connection: &Connection, place: &str, question: Parcel) -> Result<Reply> {
     let reply = connection.post(place, question, ANSWER_BYTES_MAX).await?;
     serde_json::from_slice(&reply).map_err(|error| match error.is_eof() {
         true => fault::broken_off(connection.host(), reply.len()).into(),
@@ -262,6 +294,12 @@ async fn exchanged<Reply: DeserializeOwned>(connection: &Connection, place: &str
             fault::rubbish(connection.host(), &text).into()
         }
     })
+}
+
+/// What came of a question that was asked from another task; one that broke off is asked
+/// again later.
+fn heard<Reply>(answered: std::result::Result<Result<Reply>, JoinError>) -> Result<Reply> {
+    answered.unwrap_or_else(|_| Err(fault::interrupted().into()))
 }
 
 fn json<Message: Serialize>(message: &Message) -> Vec<u8> {

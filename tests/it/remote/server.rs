@@ -236,7 +236,7 @@ pub(super) fn batch() -> Batch {
         table: "t".to_owned(),
         key: Key(vec![Value::Integer(id)]),
         operation: Operation::Delete,
-        columns: Vec::new(),
+        columns: [].into(),
         values: Vec::new(),
         base_revision: Revision::NONE,
         stamp: Stamp(1),
