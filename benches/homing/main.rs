@@ -85,19 +85,22 @@ const BENCHMARKS: &[(&str, Benchmark)] = &[
 fn main() -> ExitCode {
     let mut scale = LONG;
     let mut wanted = Vec::new();
-    for argument in std::env::args().skip(1) {
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--short" => scale = SHORT,
+            // Fewer, for a profiler that is slow.
+            "--rows" => match arguments.next().and_then(|rows| rows.parse().ok()) {
+                Some(rows) => scale = Scale { rows, ..scale },
+                None => return usage(),
+            },
             "--list" => {
                 BENCHMARKS.iter().for_each(|(name, _)| println!("{name}"));
                 return ExitCode::SUCCESS;
             }
             // Cargo's own.
             "--bench" => {}
-            flag if flag.starts_with('-') => {
-                eprintln!("usage: cargo bench -- [--short] [--list] [NAME …]");
-                return ExitCode::from(2);
-            }
+            flag if flag.starts_with('-') => return usage(),
             name => wanted.push(name.to_owned()),
         }
     }
@@ -117,4 +120,9 @@ fn main() -> ExitCode {
     }
     print!("{}", table::render(&rows));
     ExitCode::SUCCESS
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: cargo bench -- [--short] [--rows N] [--list] [NAME …]");
+    ExitCode::from(2)
 }

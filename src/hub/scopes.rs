@@ -4,6 +4,7 @@
 //! for each other. What an idle scope holds (memory, files) is given back.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, watch};
@@ -31,6 +32,8 @@ pub struct OpenScope {
     /// Taken before a thread is: whoever waits for this scope blocks no other.
     pub(super) turn: Arc<Semaphore>,
     inner: Mutex<Inner>,
+    /// The store has housekeeping for when nobody waits.
+    wants_rest: AtomicBool,
     /// The newest revision, for those who listen.
     heads: watch::Sender<i64>,
     /// Incarnations that listen, by the number of their channel.
@@ -57,6 +60,7 @@ impl Scopes {
                 name: name.clone(),
                 turn: Arc::new(Semaphore::new(1)),
                 inner: Mutex::default(),
+                wants_rest: AtomicBool::new(false),
                 heads: watch::Sender::new(0),
                 listening: Mutex::default(),
             })
@@ -97,6 +101,7 @@ impl Scopes {
             store.prune(now)?;
         }
         let done = work(store)?;
+        scope.wants_rest.store(store.wants_rest(), Ordering::Relaxed);
         let head = store.head().0;
         scope.heads.send_if_modified(|known| std::mem::replace(known, head) != head);
         Ok(done)
@@ -140,6 +145,10 @@ impl Scopes {
 }
 
 impl OpenScope {
+    pub(super) fn wants_rest(&self) -> bool {
+        self.wants_rest.load(Ordering::Relaxed)
+    }
+
     /// Registers a channel; `incarnation` may be empty. The guard ends it.
     pub fn listen(self: &Arc<Self>, number: u64, incarnation: &str) -> (watch::Receiver<i64>, Listening) {
         lock(&self.listening).insert(number, incarnation.to_owned());

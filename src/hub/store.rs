@@ -65,6 +65,17 @@ pub trait Store: Send {
     /// cheaply; the newest revision.
     fn look_around(&mut self, now: i64) -> Result<Revision>;
 
+    /// There is housekeeping that the next request would have to do before its own work,
+    /// and that can be done now, when nobody waits.
+    fn wants_rest(&self) -> bool {
+        false
+    }
+
+    /// Does it.
+    fn rest(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     fn epoch(&self) -> &str;
 
     fn head(&self) -> Revision;

@@ -1,6 +1,6 @@
 //! Hashes of values and rows: the same on every side, for comparing, not for secrets.
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128_with_seed};
 
 use crate::model::Value;
 
@@ -34,6 +34,11 @@ pub fn identity(table: &str, encoded: &[u8]) -> u128 {
     hasher.update(&[0]);
     hasher.update(encoded);
     hasher.digest128()
+}
+
+/// `identity`, for a table that has a number.
+pub fn numbered(tab: i64, encoded: &[u8]) -> u128 {
+    xxh3_128_with_seed(encoded, tab as u64)
 }
 
 fn tagged(tag: u8, bytes: &[u8]) -> u64 {

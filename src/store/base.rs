@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use super::flight::FlightRow;
 use super::{Result, Synced, Writer};
@@ -137,9 +137,21 @@ pub(crate) fn body(synced: &Synced, row: &Row) -> Vec<u8> {
     }
 }
 
+pub(crate) const READ_SQL: &str = "SELECT rev, stamp, shape, body FROM _homing_base WHERE tab = ? AND key = ?";
+
 pub(crate) fn read(db: &Connection, era: i64, synced: &Synced, key: &[u8]) -> Result<Option<Base>> {
-    let found = db
-        .prepare_cached("SELECT rev, stamp, shape, body FROM _homing_base WHERE tab = ? AND key = ?")?
+    read_with(&mut *db.prepare_cached(READ_SQL)?, db, era, synced, key)
+}
+
+/// `read`, with the statement of `READ_SQL` at hand.
+pub(crate) fn read_with(
+    statement: &mut Statement,
+    db: &Connection,
+    era: i64,
+    synced: &Synced,
+    key: &[u8],
+) -> Result<Option<Base>> {
+    let found = statement
         .query_row(params![synced.id, key], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, Vec<u8>>(3)?))
         })

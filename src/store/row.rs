@@ -3,7 +3,7 @@
 //! Every write names its row by key and says how many rows it touched; anything but
 //! one is a defect or an obstacle, never a silence. Nothing here uses REPLACE.
 
-use rusqlite::{Connection, OptionalExtension, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Statement, params_from_iter};
 
 use super::Result;
 use super::error::Obstacle;
@@ -27,12 +27,16 @@ impl Found {
 }
 
 pub(crate) fn read(db: &Connection, synced: &Synced, key: &Key) -> Result<Found> {
-    let mut statement = db.prepare_cached(&synced.read_sql)?;
+    read_with(&mut *db.prepare_cached(&synced.read_sql)?, synced, key)
+}
+
+/// `read`, with the statement of `read_sql` at hand.
+pub(crate) fn read_with(statement: &mut Statement, synced: &Synced, key: &Key) -> Result<Found> {
     let mut rows = statement.query(params_from_iter(&key.0))?;
     let mut found = Found::Nothing;
     while let Some(row) = rows.next()? {
         let row = value::read_row(row, 0, synced.columns.len())?;
-        if synced.key_of(&row) != *key {
+        if !synced.key_at.iter().zip(&key.0).all(|(at, value)| row[*at] == *value) {
             continue;
         }
         match found {

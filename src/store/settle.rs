@@ -40,8 +40,10 @@ impl Settling {
     fn order(flight: &Flight, outcomes: &[Outcome]) -> Vec<usize> {
         let applied = |at: &usize| matches!(outcomes[*at], Outcome::Applied(_));
         let (mut taken, others): (Vec<usize>, Vec<usize>) = (0..flight.rows.len()).partition(applied);
-        let place = |at: &usize| (flight.rows[*at].tab, flight.rows[*at].key.encode());
-        taken.sort_by_cached_key(place);
+        taken.sort_by(|a, b| {
+            let (a, b) = (&flight.rows[*a], &flight.rows[*b]);
+            a.tab.cmp(&b.tab).then_with(|| a.key.cmp(&b.key))
+        });
         taken.extend(others);
         taken
     }

@@ -7,8 +7,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use rusqlite::{CachedStatement, Connection};
+
 use super::aside::{self, Standing};
-use super::base::{self, Difference};
+use super::base::{self, Base, Difference};
 use super::flight::{Flight, FlightRow};
 use super::outbox::{Entry, read_entries};
 use super::row::{self, Found};
@@ -94,6 +96,8 @@ impl Gathering {
 struct Named {
     tab: i64,
     key: Key,
+    /// The key's bytes.
+    encoded: Vec<u8>,
     seqs: Vec<i64>,
     since: i64,
     written: i64,
@@ -105,20 +109,51 @@ struct Named {
 /// them as they will be once the remote has taken it, and leaves them alone.
 #[derive(Default)]
 struct UnderWay {
-    rows: HashSet<(i64, Key)>,
+    /// By `digest::numbered`.
+    rows: HashSet<u128>,
     seqs: HashSet<i64>,
 }
 
 impl UnderWay {
     fn new(flight: &Flight) -> UnderWay {
         UnderWay {
-            rows: flight.rows.iter().map(|row| (row.tab, row.key.clone())).collect(),
+            rows: flight.rows.iter().map(|row| digest::numbered(row.tab, &row.key.encode())).collect(),
             seqs: flight.rows.iter().flat_map(|row| row.seqs.iter().copied()).collect(),
         }
     }
 
-    fn has(&self, tab: i64, key: &Key) -> bool {
-        !self.rows.is_empty() && self.rows.contains(&(tab, key.clone()))
+    fn has(&self, mark: u128) -> bool {
+        !self.rows.is_empty() && self.rows.contains(&mark)
+    }
+}
+
+/// Where each row stands among others, by `digest::numbered`.
+type Places = HashMap<u128, usize>;
+
+/// The statements of a survey, made once for all of its rows.
+struct Reader<'a> {
+    db: &'a Connection,
+    base: CachedStatement<'a>,
+    /// Of the table that was read last.
+    row: Option<(i64, CachedStatement<'a>)>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(db: &'a Connection) -> Result<Reader<'a>> {
+        Ok(Reader { db, base: db.prepare_cached(base::READ_SQL)?, row: None })
+    }
+
+    fn row(&mut self, synced: &Synced, key: &Key) -> Result<Found> {
+        let statement = match self.row.take() {
+            Some((tab, statement)) if tab == synced.id => statement,
+            _ => self.db.prepare_cached(&synced.read_sql)?,
+        };
+        let (_, statement) = self.row.insert((synced.id, statement));
+        row::read_with(statement, synced, key)
+    }
+
+    fn base(&mut self, era: i64, synced: &Synced, key: &[u8]) -> Result<Option<Base>> {
+        base::read_with(&mut self.base, self.db, era, synced, key)
     }
 }
 
@@ -155,11 +190,13 @@ impl Store {
         let masses = self.mass_deletions()?;
         gathered.some_aside = self.db.prepare_cached("SELECT 1 FROM _homing_aside")?.exists([])?;
         gathered.links = self.tables.values().any(|synced| !synced.table.foreign_keys.is_empty());
-        let mut places: HashMap<(i64, Key), usize> = HashMap::new();
+        let mut places: Places = HashMap::new();
+        let mut reader = Reader::new(&self.db)?;
         for name in named {
-            self.consider(name, now, &masses, &mut gathered, &mut places)?;
+            self.consider(name, now, &masses, &mut gathered, &mut places, &mut reader)?;
         }
-        self.link(&mut gathered, &mut places, now)?;
+        self.link(&mut gathered, &mut places, &mut reader, now)?;
+        drop(reader);
         transaction.finish()?;
         gathered.under_way = UnderWay::default();
         Ok(gathered)
@@ -248,7 +285,7 @@ impl Store {
     fn named(&self, seqs: Vec<i64>, now: Now, rows_max: usize, gathered: &mut Gathered) -> Result<Vec<Named>> {
         let widths = self.widths();
         let mut named: Vec<Named> = Vec::new();
-        let mut places: HashMap<(i64, Key), usize> = HashMap::new();
+        let mut places: Places = HashMap::new();
         for run in seqs.chunk_by(|seq, next| seq + 1 == *next) {
             let mut entries = Vec::with_capacity(run.len());
             read_entries(&self.db, &widths, run[0], run[run.len() - 1], |entry| entries.push(entry))?;
@@ -258,11 +295,13 @@ impl Store {
                     gathered.noise.push(*seq);
                     continue;
                 };
-                if gathered.under_way.has(tab, &key) {
+                let encoded = key.encode();
+                let mark = digest::numbered(tab, &encoded);
+                if gathered.under_way.has(mark) {
                     continue;
                 }
-                let place = *places.entry((tab, key.clone())).or_insert_with(|| {
-                    named.push(Named { tab, key, seqs: Vec::new(), since: at, written: at, old: false });
+                let place = *places.entry(mark).or_insert_with(|| {
+                    named.push(Named { tab, key, encoded, seqs: Vec::new(), since: at, written: at, old: false });
                     named.len() - 1
                 });
                 named[place].seqs.push(*seq);
@@ -271,10 +310,12 @@ impl Store {
             }
         }
         for (tab, key, since) in self.due(now.millis, rows_max)? {
-            let is_new = !places.contains_key(&(tab, key.clone())) && !gathered.under_way.has(tab, &key);
+            let encoded = key.encode();
+            let mark = digest::numbered(tab, &encoded);
+            let is_new = !places.contains_key(&mark) && !gathered.under_way.has(mark);
             if self.tables.contains_key(&tab) && is_new {
                 let since = since.unwrap_or(now.millis);
-                named.push(Named { tab, key, seqs: Vec::new(), since, written: since, old: true });
+                named.push(Named { tab, key, encoded, seqs: Vec::new(), since, written: since, old: true });
             }
         }
         Ok(named)
@@ -287,19 +328,20 @@ impl Store {
         now: Now,
         masses: &HashSet<i64>,
         gathered: &mut Gathered,
-        places: &mut HashMap<(i64, Key), usize>,
+        places: &mut Places,
+        reader: &mut Reader,
     ) -> Result<Option<usize>> {
         let synced = &self.tables[&named.tab];
-        let encoded = named.key.encode();
-        let (local, several) = match row::read(&self.db, synced, &named.key)? {
+        let encoded = &named.encoded;
+        let (local, several) = match reader.row(synced, &named.key)? {
             Found::Nothing => (None, false),
             Found::One(row) => (Some(row), false),
             Found::Several => (None, true),
         };
-        let base = base::read(&self.db, self.era, synced, &encoded)?;
+        let base = reader.base(self.era, synced, encoded)?;
         let difference = base::difference(synced, local.as_ref(), base.as_ref());
         let known = match gathered.some_aside {
-            true => aside::read(&self.db, named.tab, &encoded)?,
+            true => aside::read(&self.db, named.tab, encoded)?,
             false => None,
         };
         if !several && difference == Difference::Same {
@@ -363,7 +405,7 @@ impl Store {
         let place = gathered.candidates.len();
         gathered.candidates.push(candidate);
         if gathered.links {
-            places.insert((named.tab, named.key), place);
+            places.insert(digest::numbered(named.tab, &named.encoded), place);
         }
         Ok(Some(place))
     }
@@ -420,11 +462,11 @@ impl Store {
 
     /// Fills in what needs what. A parent that the remote never had and that is not in
     /// the window comes along.
-    fn link(&self, gathered: &mut Gathered, places: &mut HashMap<(i64, Key), usize>, now: Now) -> Result<()> {
+    fn link(&self, gathered: &mut Gathered, places: &mut Places, reader: &mut Reader, now: Now) -> Result<()> {
         let mut at = 0;
         while gathered.links && at < gathered.candidates.len() {
             if gathered.candidates[at].change.operation != Operation::Delete {
-                self.link_parents(at, gathered, places, now)?;
+                self.link_parents(at, gathered, places, reader, now)?;
             }
             at += 1;
         }
@@ -436,7 +478,8 @@ impl Store {
         &self,
         at: usize,
         gathered: &mut Gathered,
-        places: &mut HashMap<(i64, Key), usize>,
+        places: &mut Places,
+        reader: &mut Reader,
         now: Now,
     ) -> Result<()> {
         let synced = &self.tables[&gathered.candidates[at].tab];
@@ -452,9 +495,10 @@ impl Store {
                 continue;
             }
             for key in self.parent_keys(parent, &foreign.parent_columns, values)? {
-                let needed = match places.get(&(parent.id, key.clone())) {
+                let encoded = key.encode();
+                let needed = match places.get(&digest::numbered(parent.id, &encoded)) {
                     Some(place) => Some(*place),
-                    None => self.bring(parent, &key, gathered, places, now)?,
+                    None => self.bring(parent, key, encoded, gathered, places, reader, now)?,
                 };
                 if let Some(needed) = needed
                     && gathered.candidates[needed].change.operation != Operation::Delete
@@ -474,26 +518,30 @@ impl Store {
     }
 
     /// A parent outside the window: a candidate too, if the remote never had it.
+    #[allow(clippy::too_many_arguments)]
     fn bring(
         &self,
         parent: &Synced,
-        key: &Key,
+        key: Key,
+        encoded: Vec<u8>,
         gathered: &mut Gathered,
-        places: &mut HashMap<(i64, Key), usize>,
+        places: &mut Places,
+        reader: &mut Reader,
         now: Now,
     ) -> Result<Option<usize>> {
-        if gathered.under_way.has(parent.id, key) {
+        if gathered.under_way.has(digest::numbered(parent.id, &encoded)) {
             return Ok(None);
         }
-        let encoded = key.encode();
-        let base = base::read(&self.db, self.era, parent, &encoded)?;
+        let base = reader.base(self.era, parent, &encoded)?;
         if base.is_some_and(|base| base.revision != Revision::NONE) {
             return Ok(None);
         }
         let known = aside::read(&self.db, parent.id, &encoded)?;
         let since = known.as_ref().and_then(|known| known.since).unwrap_or(now.millis);
-        let named = Named { tab: parent.id, key: key.clone(), seqs: Vec::new(), since, written: since, old: true };
-        let Some(place) = self.consider(named, now, &HashSet::new(), gathered, places)? else { return Ok(None) };
+        let named = Named { tab: parent.id, key, encoded, seqs: Vec::new(), since, written: since, old: true };
+        let Some(place) = self.consider(named, now, &HashSet::new(), gathered, places, reader)? else {
+            return Ok(None);
+        };
         if let Some(known) = known
             && known.standing == Standing::SetAside
         {

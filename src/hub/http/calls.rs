@@ -107,7 +107,7 @@ async fn answer(hub: &Arc<Hub>, scope: &str, call: &str, request: Request) -> Re
     let call = call.to_owned();
     let packing = packing(&parts.headers)?;
     let packed = read_body(&parts.headers, body, hub.settings.body_bytes_max).await?;
-    work(hub, scope, &parts.headers, move |hub, scope, now| {
+    let answered = work(hub, scope.clone(), &parts.headers, move |hub, scope, now| {
         let body = &unpack(packing, packed, hub.settings.body_bytes_max)?;
         hub.scopes.with(scope, now, |store| match call.as_str() {
             "hello" => json(&store.hello(&who, &parse(body)?, now)?),
@@ -117,7 +117,19 @@ async fn answer(hub: &Arc<Hub>, scope: &str, call: &str, request: Request) -> Re
             _ => json(&store.row(&parse(body)?, now)?),
         })
     })
-    .await
+    .await;
+    if scope.wants_rest() {
+        tokio::spawn(rest(hub.clone(), scope));
+    }
+    answered
+}
+
+/// Housekeeping of a scope, while its caller reads the answer.
+async fn rest(hub: Arc<Hub>, scope: Arc<OpenScope>) {
+    let done = blocking(&hub, scope, |hub, scope, now| hub.scopes.with(scope, now, |store| store.rest()));
+    if let Err(error) = done.await {
+        tracing::debug!(%error, "a scope's housekeeping waits");
+    }
 }
 
 /// Does `job` on a thread that may block, one at a time a scope, so that a busy scope

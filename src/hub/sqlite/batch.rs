@@ -14,7 +14,7 @@ use super::{aside, look};
 use crate::hub::error::Result;
 use crate::hub::settings::Settings;
 use crate::hub::store::Who;
-use crate::model::{Key, RefusalCode, Row, Value};
+use crate::model::{Key, RefusalCode, Revision, Row, Value};
 use crate::protocol::{ConflictWord, Push, WireChange, WireConflict, WireOther, WireOutcome, WireRefusal};
 
 /// A push, made ready to be carried out.
@@ -99,8 +99,15 @@ impl<'a> Batch<'a> {
         }
         let key = table.key(change);
         let bytes = key.encode();
-        let before = known(writing.db(), table.shape.id, &bytes)?;
-        let job = Job { batch: self, writing, table, change, at, key, bytes, before };
+        let mut job = Job { batch: self, writing, table, change, at, key, bytes, before: None };
+        if change.base == Revision::NONE
+            && table.whole
+            && !table.delete
+            && let Some(step) = job.insert_new(touched)?
+        {
+            return Ok(step);
+        }
+        job.before = known(writing.db(), table.shape.id, &job.bytes)?;
         if table.delete { job.delete(touched) } else { job.put(touched) }
     }
 

@@ -68,29 +68,57 @@ impl Job<'_> {
         }
     }
 
-    fn insert(self, touched: &mut Vec<Touched>) -> Result<Step> {
-        let table = self.table;
-        let value =
-            |column: &usize| self.batch.source(table, self.change, *column).expect("BUG: a set column has a source");
-        let done = {
-            let mut statement = self.writing.db().prepare_cached(&table.insert_sql)?;
-            statement.execute(rusqlite::params_from_iter(table.insert_at.iter().map(value)))
+    /// Puts a row that its sender takes for new, without a look whether the hub knows it.
+    /// `None`: it does, or the row does not go in like this, and nothing was done.
+    pub fn insert_new(&self, touched: &mut Vec<Touched>) -> Result<Option<Step>> {
+        if let Err(error) = self.insert_row()? {
+            // The common way tells what it means.
+            return trouble(error).map(|_| None);
+        }
+        let (hash, echo) = self.inserted()?;
+        let Some(revision) = self.writing.record_new(self.entry(INSERT, self.change.stamp, echo, hash, None))? else {
+            self.table.shape.delete(self.writing.db(), &self.key)?;
+            return Ok(None);
         };
-        if let Err(error) = done {
+        if self.has_links() {
+            touched.push(self.touch(true, true, Vec::new()));
+        }
+        Ok(Some(applied(revision)))
+    }
+
+    fn insert(self, touched: &mut Vec<Touched>) -> Result<Step> {
+        if let Err(error) = self.insert_row()? {
             return trouble(error);
         }
-        let kept = table.insert_at.iter().all(|column| table.shape.keeps(*column, value(column)));
-        let (hash, echo) = if kept && table.insert_at.len() == table.shape.names.len() {
-            (hash(table.insert_at.iter().map(value)), self.account_differs(None))
-        } else {
-            let row = self.stored()?;
-            (hash(&row), self.differs(&row) || self.account_differs(None))
-        };
+        let (hash, echo) = self.inserted()?;
         let revision = self.record(INSERT, echo, hash, None)?;
         if self.has_links() {
             touched.push(self.touch(true, true, Vec::new()));
         }
         Ok(applied(revision))
+    }
+
+    /// `Err`: what SQLite has against the row.
+    fn insert_row(&self) -> Result<rusqlite::Result<usize>> {
+        let table = self.table;
+        let value =
+            |column: &usize| self.batch.source(table, self.change, *column).expect("BUG: a set column has a source");
+        let mut statement = self.writing.db().prepare_cached(&table.insert_sql)?;
+        Ok(statement.execute(rusqlite::params_from_iter(table.insert_at.iter().map(value))))
+    }
+
+    /// The hash of a row that was just inserted, and whether its author gets it back.
+    fn inserted(&self) -> Result<(i64, bool)> {
+        let table = self.table;
+        let value =
+            |column: &usize| self.batch.source(table, self.change, *column).expect("BUG: a set column has a source");
+        let kept = table.insert_at.iter().all(|column| table.shape.keeps(*column, value(column)));
+        Ok(if kept && table.insert_at.len() == table.shape.names.len() {
+            (hash(table.insert_at.iter().map(value)), self.account_differs(None))
+        } else {
+            let row = self.stored()?;
+            (hash(&row), self.differs(&row) || self.account_differs(None))
+        })
     }
 
     fn update(self, old: Row, touched: &mut Vec<Touched>) -> Result<Step> {
@@ -191,9 +219,12 @@ impl Job<'_> {
     }
 
     fn record_stamped(&self, op: i64, stamp: Stamp, echo: bool, hash: i64, columns: Option<&str>) -> Result<i64> {
+        self.writing.record(self.before.as_ref(), self.entry(op, stamp, echo, hash, columns))
+    }
+
+    fn entry<'b>(&'b self, op: i64, stamp: Stamp, echo: bool, hash: i64, columns: Option<&'b str>) -> Entry<'b> {
         let (tab, key, origin) = (self.table.shape.id, &self.bytes[..], self.batch.device);
-        let role = self.batch.role;
-        self.writing.record(self.before.as_ref(), Entry { tab, key, op, stamp, origin, echo, hash, columns, role })
+        Entry { tab, key, op, stamp, origin, echo, hash, columns, role: self.batch.role }
     }
 
     fn has_links(&self) -> bool {
@@ -201,8 +232,8 @@ impl Job<'_> {
         self.batch.schema.links.iter().any(|link| link.child.id == id || link.parent.id == id)
     }
 
-    fn touch(self, is_put: bool, was_new: bool, given_up: Vec<(usize, Row)>) -> Touched {
-        Touched { at: self.at, shape: self.table.shape.clone(), key: self.key, is_put, was_new, given_up }
+    fn touch(&self, is_put: bool, was_new: bool, given_up: Vec<(usize, Row)>) -> Touched {
+        Touched { at: self.at, shape: self.table.shape.clone(), key: self.key.clone(), is_put, was_new, given_up }
     }
 }
 

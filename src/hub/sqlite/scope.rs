@@ -18,6 +18,9 @@ use crate::hub::watermelon::{Asked, Sent};
 use crate::model::Revision;
 use crate::protocol::{Digest, DigestRequest, Hello, Pull, Pulled, RowAnswer, RowRequest, ScopeStatus, Welcome};
 
+/// The WAL is folded, when nobody waits, after so many changes.
+const FOLD_ROWS: i64 = 5_000;
+
 /// What a scope needs to be opened, beside its path.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
@@ -46,6 +49,8 @@ pub struct Scope {
     spare_epoch: Option<String>,
     pub(super) head: Revision,
     data_version: i64,
+    /// Revisions since the WAL was last folded into the file.
+    folded_at: Revision,
 }
 
 impl Scope {
@@ -74,6 +79,7 @@ impl Scope {
             spare_epoch,
             head: Revision(head),
             data_version: -1,
+            folded_at: Revision(head),
         })
     }
 
@@ -168,6 +174,17 @@ impl Store for Scope {
             self.data_version = version;
         }
         Ok(self.head)
+    }
+
+    fn wants_rest(&self) -> bool {
+        self.head.0 - self.folded_at.0 >= FOLD_ROWS
+    }
+
+    /// Folds the WAL before a commit has to.
+    fn rest(&mut self) -> Result<()> {
+        self.folded_at = self.head;
+        self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        Ok(())
     }
 
     fn epoch(&self) -> &str {

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::layout;
-use crate::hub::error::Result;
+use crate::hub::error::{HubError, Result};
 use crate::model::{Key, Stamp};
 
 pub(super) struct Writing<'a> {
@@ -67,26 +67,38 @@ impl<'a> Writing<'a> {
         self.head.get()
     }
 
+    /// Gives a row that was never here its revision; `None` where it was.
+    pub fn record_new(&self, entry: Entry) -> Result<Option<i64>> {
+        let revision = self.head.get() + 1;
+        let sql = "INSERT INTO _hub_row(tab, key, rev, op, stamp, origin, echo, at, hash, columns, role) \
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, '')) ON CONFLICT(tab, key) DO NOTHING";
+        let written = self.tx.prepare_cached(sql)?.execute(params![
+            entry.tab,
+            entry.key,
+            revision,
+            entry.op,
+            entry.stamp.0,
+            entry.origin,
+            entry.echo,
+            self.now,
+            entry.hash,
+            entry.columns,
+            entry.role
+        ])?;
+        if written == 0 {
+            return Ok(None);
+        }
+        self.head.set(revision);
+        Ok(Some(revision))
+    }
+
     /// Gives the change a revision.
     pub fn record(&self, known: Option<&Known>, entry: Entry) -> Result<i64> {
         let revision = self.head.get() + 1;
         match known {
             None => {
-                let sql = "INSERT INTO _hub_row(tab, key, rev, op, stamp, origin, echo, at, hash, columns, role) \
-                           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''))";
-                self.tx.prepare_cached(sql)?.execute(params![
-                    entry.tab,
-                    entry.key,
-                    revision,
-                    entry.op,
-                    entry.stamp.0,
-                    entry.origin,
-                    entry.echo,
-                    self.now,
-                    entry.hash,
-                    entry.columns,
-                    entry.role
-                ])?;
+                let written = self.record_new(entry)?;
+                return written.ok_or_else(|| HubError::Damaged("a row in _hub_row that was not found".to_owned()));
             }
             Some(_) => {
                 let keep = "INSERT INTO _hub_audit(tab, key, rev, op, origin, at, columns) \
