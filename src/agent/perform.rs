@@ -10,7 +10,7 @@ mod receive;
 mod send;
 
 use self::ahead::Ahead;
-pub use self::send::{candidates, staying};
+pub use self::send::{ROOM_ROWS, candidates, staying};
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -54,7 +54,6 @@ impl Store {
                 Ok(meta::set(writer.db, "cursor", rusqlite::types::Null)?)
             })?;
         }
-        self.outbox.refresh(&self.db)?;
         Ok(attached)
     }
 

@@ -1,7 +1,7 @@
 //! The outbox: where in the log the unsent rows are noted.
 //!
-//! Held in memory as lists of log places a table, read once a cycle and kept in step
-//! with every removal; the log itself is the record. Removing never takes the highest
+//! Held in memory as lists of log places a table, read as far as is needed, once a cycle,
+//! and kept in step with every removal; the log itself is the record. Removing never takes the highest
 //! entry away: it stays as a mark, so that no place in the log is given out twice.
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,6 +28,8 @@ pub(crate) struct Entry {
 pub struct Outbox {
     /// Entries up to here are in the lists.
     seen: i64,
+    /// Beyond there were none.
+    whole: bool,
     /// Places of unsent entries, by table and by whether they say "deleted".
     lists: BTreeMap<(i64, bool), Places>,
     /// Marks that a newer mark made needless.
@@ -43,15 +45,37 @@ impl Outbox {
 
     /// Takes in what was logged since the last look.
     pub(crate) fn refresh(&mut self, db: &Connection) -> Result<()> {
+        self.read_on(db, usize::MAX, |_| true)
+    }
+
+    /// Takes in no more than is needed to know of `rows` entries of such tables, the oldest
+    /// first: a long outbox is read as it is sent.
+    pub(crate) fn refresh_head(&mut self, db: &Connection, rows: usize, syncs: impl Fn(i64) -> bool) -> Result<()> {
+        let known = self.lists().filter(|(tab, ..)| syncs(*tab)).map(|(.., list)| list.len()).sum::<usize>();
+        if known < rows { self.read_on(db, rows - known, syncs) } else { Ok(()) }
+    }
+
+    /// Every entry of the log was taken in, when it was last looked at.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    fn read_on(&mut self, db: &Connection, mut rows: usize, syncs: impl Fn(i64) -> bool) -> Result<()> {
         let mut statement = db.prepare_cached("SELECT seq, tab, op FROM _homing_log WHERE seq > ? ORDER BY seq")?;
-        let mut rows = statement.query([self.seen])?;
+        let mut entries = statement.query([self.seen])?;
         let mut grew = false;
-        while let Some(row) = rows.next()? {
+        self.whole = true;
+        while let Some(row) = entries.next()? {
+            if rows == 0 {
+                self.whole = false;
+                break;
+            }
             let (seq, tab, op): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
             match tab {
                 0 => self.spent.push(seq),
                 _ => self.lists.entry((tab, op == LogOp::Delete as i64)).or_default().push(seq),
             }
+            rows -= usize::from(tab != 0 && syncs(tab));
             self.seen = seq;
             grew = true;
         }
@@ -203,5 +227,24 @@ impl Writer<'_> {
             head.iter().copied().chain(key.0.iter().map(|value| value as &dyn rusqlite::ToSql)).collect();
         self.db.prepare_cached(&sql)?.execute(values.as_slice())?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_removed_wherever_they_stand() {
+        for step in [1, 2, 3, 7, 100] {
+            let mut places = Places::default();
+            (1..=100).for_each(|seq| places.push(seq * 3));
+            let gone: Vec<i64> = (0..=310).step_by(step).collect();
+            places.remove(&gone);
+            places.remove(&gone);
+            let left: Vec<i64> = (1..=100).map(|seq| seq * 3).filter(|seq| !gone.contains(seq)).collect();
+            assert_eq!(places.iter().collect::<Vec<_>>(), left, "every {step}");
+            assert_eq!(places.len(), left.len(), "every {step}");
+        }
     }
 }

@@ -34,7 +34,6 @@ pub struct Gathered {
     some_aside: bool,
     /// Some table refers to another, or to itself.
     links: bool,
-    under_way: UnderWay,
 }
 
 /// One candidate for the next batch.
@@ -160,8 +159,8 @@ impl<'a> Reader<'a> {
 impl Store {
     /// The head of the outbox, at most `rows_max` rows of it.
     pub fn gather(&mut self, now: Now, rows_max: usize, judge: &dyn Judge) -> Result<Gathered> {
-        self.outbox.refresh(&self.db)?;
-        self.survey(now, rows_max, judge, UnderWay::default())
+        let gathered = self.choose(now, rows_max, judge, None)?;
+        Ok(gathered.expect("BUG: only what is under way stands against choosing"))
     }
 
     /// The head of the outbox behind a batch that is on its way, as it will be when the
@@ -174,19 +173,56 @@ impl Store {
         rows_max: usize,
         judge: &dyn Judge,
     ) -> Result<Option<Gathered>> {
-        self.outbox.refresh(&self.db)?;
-        let many = self.replica.limits.delete_rows_min;
-        if self.outbox.lists().any(|(_, gone, list)| gone && list.len() as u64 >= many) {
-            return Ok(None);
-        }
-        self.survey(now, rows_max, judge, UnderWay::new(flight)).map(Some)
+        self.choose(now, rows_max, judge, Some(flight))
     }
 
-    fn survey(&self, now: Now, rows_max: usize, judge: &dyn Judge, under_way: UnderWay) -> Result<Gathered> {
+    fn choose(
+        &mut self,
+        now: Now,
+        rows_max: usize,
+        judge: &dyn Judge,
+        flight: Option<&Flight>,
+    ) -> Result<Option<Gathered>> {
+        let under_way = flight.map(UnderWay::new).unwrap_or_default();
+        self.read_outbox(rows_max + under_way.seqs.len())?;
+        loop {
+            let many = self.replica.limits.delete_rows_min;
+            let asks = self.outbox.lists().any(|(_, gone, list)| gone && list.len() as u64 >= many);
+            if asks && flight.is_some() {
+                return Ok(None);
+            }
+            let gathered = self.survey(now, rows_max, judge, &under_way)?;
+            let deletes = gathered.candidates.iter().any(|one| one.change.operation == Operation::Delete);
+            if self.outbox.is_whole() || !deletes {
+                return Ok(Some(gathered));
+            }
+            // How many there are decides whether a person is asked.
+            self.outbox.refresh(&self.db)?;
+        }
+    }
+
+    /// Reads as much of the outbox as has to be known: where nothing has precedence its
+    /// head is enough. Deletes are counted, and go in an order of their own.
+    fn read_outbox(&mut self, rows: usize) -> Result<()> {
+        let priorities = self.tables.values().flat_map(|synced| {
+            [Operation::Insert, Operation::Update, Operation::Delete].map(|one| synced.rule.priority_of(one))
+        });
+        let (low, high) = (priorities.clone().min(), priorities.max());
+        if low == high {
+            let tables = &self.tables;
+            self.outbox.refresh_head(&self.db, rows, |tab| tables.contains_key(&tab))?;
+            if !self.outbox.lists().any(|(_, gone, list)| gone && list.len() > 0) {
+                return Ok(());
+            }
+        }
+        self.outbox.refresh(&self.db)
+    }
+
+    fn survey(&self, now: Now, rows_max: usize, judge: &dyn Judge, under_way: &UnderWay) -> Result<Gathered> {
         let transaction = self.db.unchecked_transaction()?;
-        let (seqs, more) = self.window(rows_max, judge, &under_way);
-        let mut gathered = Gathered { more, under_way, ..Gathered::default() };
-        let named = self.named(seqs, now, rows_max, &mut gathered)?;
+        let (seqs, more) = self.window(rows_max, judge, under_way);
+        let mut gathered = Gathered { more, ..Gathered::default() };
+        let named = self.named(seqs, now, rows_max, under_way, &mut gathered)?;
         let masses = self.mass_deletions()?;
         gathered.some_aside = self.db.prepare_cached("SELECT 1 FROM _homing_aside")?.exists([])?;
         gathered.links = self.tables.values().any(|synced| !synced.table.foreign_keys.is_empty());
@@ -195,10 +231,9 @@ impl Store {
         for name in named {
             self.consider(name, now, &masses, &mut gathered, &mut places, &mut reader)?;
         }
-        self.link(&mut gathered, &mut places, &mut reader, now)?;
+        self.link(&mut gathered, &mut places, &mut reader, under_way, now)?;
         drop(reader);
         transaction.finish()?;
-        gathered.under_way = UnderWay::default();
         Ok(gathered)
     }
 
@@ -277,12 +312,19 @@ impl Store {
                 seqs.extend(head.iter().filter(|seq| !taken.contains(seq)));
             }
         }
-        let more = seqs.len() + under_way.seqs.len() < total;
+        let more = !self.outbox.is_whole() || seqs.len() + under_way.seqs.len() < total;
         (seqs, more)
     }
 
     /// The window folded by row, with the rows whose next try is due.
-    fn named(&self, seqs: Vec<i64>, now: Now, rows_max: usize, gathered: &mut Gathered) -> Result<Vec<Named>> {
+    fn named(
+        &self,
+        seqs: Vec<i64>,
+        now: Now,
+        rows_max: usize,
+        under_way: &UnderWay,
+        gathered: &mut Gathered,
+    ) -> Result<Vec<Named>> {
         let widths = self.widths();
         let mut named: Vec<Named> = Vec::new();
         let mut places: Places = HashMap::new();
@@ -297,7 +339,7 @@ impl Store {
                 };
                 let encoded = key.encode();
                 let mark = digest::numbered(tab, &encoded);
-                if gathered.under_way.has(mark) {
+                if under_way.has(mark) {
                     continue;
                 }
                 let place = *places.entry(mark).or_insert_with(|| {
@@ -312,7 +354,7 @@ impl Store {
         for (tab, key, since) in self.due(now.millis, rows_max)? {
             let encoded = key.encode();
             let mark = digest::numbered(tab, &encoded);
-            let is_new = !places.contains_key(&mark) && !gathered.under_way.has(mark);
+            let is_new = !places.contains_key(&mark) && !under_way.has(mark);
             if self.tables.contains_key(&tab) && is_new {
                 let since = since.unwrap_or(now.millis);
                 named.push(Named { tab, key, encoded, seqs: Vec::new(), since, written: since, old: true });
@@ -462,11 +504,18 @@ impl Store {
 
     /// Fills in what needs what. A parent that the remote never had and that is not in
     /// the window comes along.
-    fn link(&self, gathered: &mut Gathered, places: &mut Places, reader: &mut Reader, now: Now) -> Result<()> {
+    fn link(
+        &self,
+        gathered: &mut Gathered,
+        places: &mut Places,
+        reader: &mut Reader,
+        under_way: &UnderWay,
+        now: Now,
+    ) -> Result<()> {
         let mut at = 0;
         while gathered.links && at < gathered.candidates.len() {
             if gathered.candidates[at].change.operation != Operation::Delete {
-                self.link_parents(at, gathered, places, reader, now)?;
+                self.link_parents(at, gathered, places, reader, under_way, now)?;
             }
             at += 1;
         }
@@ -480,6 +529,7 @@ impl Store {
         gathered: &mut Gathered,
         places: &mut Places,
         reader: &mut Reader,
+        under_way: &UnderWay,
         now: Now,
     ) -> Result<()> {
         let synced = &self.tables[&gathered.candidates[at].tab];
@@ -498,6 +548,7 @@ impl Store {
                 let encoded = key.encode();
                 let needed = match places.get(&digest::numbered(parent.id, &encoded)) {
                     Some(place) => Some(*place),
+                    None if under_way.has(digest::numbered(parent.id, &encoded)) => None,
                     None => self.bring(parent, key, encoded, gathered, places, reader, now)?,
                 };
                 if let Some(needed) = needed
@@ -529,9 +580,6 @@ impl Store {
         reader: &mut Reader,
         now: Now,
     ) -> Result<Option<usize>> {
-        if gathered.under_way.has(digest::numbered(parent.id, &encoded)) {
-            return Ok(None);
-        }
         let base = reader.base(self.era, parent, &encoded)?;
         if base.is_some_and(|base| base.revision != Revision::NONE) {
             return Ok(None);
@@ -611,3 +659,6 @@ pub(crate) fn operation_of(op: i64) -> Operation {
         _ => Operation::Update,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ use crate::store::stage::Gathered;
 
 /// Rows of the outbox that a plan looks at beside a batch: room to keep linked rows
 /// together. At most this, and at most as many again.
-pub(super) const ROOM_ROWS: usize = 250;
+pub const ROOM_ROWS: usize = 250;
 
 impl Performer {
     pub(super) fn stage(&mut self) -> Result<Report, Fault> {

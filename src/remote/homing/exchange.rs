@@ -149,3 +149,22 @@ fn signed(request: RequestBuilder, token: Option<&Token>) -> RequestBuilder {
         None => request,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_was_kept_packed_or_plain_travels_as_what_it_says() {
+        let (short, long) = (b"{}".to_vec(), format!("[{}1]", "1,".repeat(5_000)).into_bytes());
+        for json in [short, long] {
+            let first = Parcel::of(json.clone());
+            let (packing, bytes) = (first.packing, first.into_bytes());
+            assert_eq!(packing.unpack(&bytes, 1 << 20).unwrap(), json);
+            let again = Parcel::again(&bytes);
+            assert_eq!((again.packing, &again.body[..]), (packing, &bytes[..]), "byte for byte");
+            let kept_by_an_older_version = Parcel::again(&json);
+            assert_eq!(kept_by_an_older_version.packing.unpack(&kept_by_an_older_version.body, 1 << 20).unwrap(), json);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What is chosen behind a batch that has not been answered yet.
+
+use rusqlite::Connection;
+
+use super::Gathered;
+use crate::model::conflict::{Meeting, Resolution};
+use crate::model::settings::{Limits, Remote, Replica, Schedule, TableRule, TokenSource};
+use crate::model::{Key, Outcome, ReasonCode, Revision, Value};
+use crate::store::flight::Flight;
+use crate::store::open::Manners;
+use crate::store::settle::Settling;
+use crate::store::{Judge, Now, Slice, Store};
+
+struct Nobody;
+
+impl Judge for Nobody {
+    fn judge(&self, _: &Meeting) -> Resolution {
+        unreachable!("BUG: nothing conflicts here")
+    }
+
+    fn rank(&self, _: &str) -> usize {
+        0
+    }
+}
+
+const NOW: Now = Now { millis: 1, offset: 0 };
+
+fn opened(folder: &std::path::Path) -> (Connection, Store) {
+    let path = folder.join("app.db");
+    let app = Connection::open(&path).unwrap();
+    app.execute_batch("CREATE TABLE task(id INTEGER PRIMARY KEY, under INTEGER REFERENCES task, title TEXT)").unwrap();
+    let remote = Remote {
+        kind: "homing".into(),
+        url: String::new(),
+        scope: None,
+        token: TokenSource::None,
+        allow_plain_http: false,
+        ca_file: None,
+        proxy: None,
+        timeout: 1,
+        backend: Default::default(),
+    };
+    let replica = Replica {
+        name: "app".into(),
+        database: path,
+        remote,
+        schedule: Schedule::default(),
+        limits: Limits { delete_rows_min: 3, ..Limits::default() },
+        include: None,
+        exclude: Vec::new(),
+        tables: Default::default(),
+        default_rule: TableRule::default(),
+    };
+    let mut store = Store::open(&replica, "here", Manners::default()).unwrap();
+    store.attach(2_461_000.0).unwrap();
+    (app, store)
+}
+
+fn keys(gathered: &Gathered) -> Vec<i64> {
+    let key = |key: &Key| if let [Value::Integer(number)] = key.0[..] { number } else { unreachable!("BUG: {key}") };
+    gathered.candidates.iter().map(|candidate| key(&candidate.change.key)).collect()
+}
+
+/// The first `rows` of the outbox as a batch on its way.
+fn launched(store: &mut Store, batch: i64, rows: usize) -> Flight {
+    let mut gathered = store.gather(NOW, rows, &Nobody).unwrap();
+    let order: Vec<usize> = (0..gathered.candidates.len()).collect();
+    let flight = Flight { batch, body: vec![1], rows: gathered.depart(&order).1 };
+    store.launch(&flight).unwrap();
+    flight
+}
+
+fn taken(store: &mut Store, flight: &Flight) {
+    let outcomes: Vec<Outcome> = (1..).map(|rev| Outcome::Applied(Revision(rev))).take(flight.rows.len()).collect();
+    let slice = Slice { rows_max: 1, time_max: None };
+    let mut settling = Settling::default();
+    while !store.settle(flight, &outcomes, &mut settling, &Nobody, NOW, slice).unwrap().1 {}
+}
+
+#[test]
+fn what_is_chosen_behind_a_batch_takes_that_as_taken_and_leaves_its_rows_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, mut store) = opened(folder.path());
+    app.execute_batch("INSERT INTO task(id) VALUES(1), (2); INSERT INTO task(id, under) VALUES(3, 1)").unwrap();
+    let flight = launched(&mut store, 1, 2);
+    app.execute_batch("UPDATE task SET title = 'edited since' WHERE id = 1; INSERT INTO task(id, under) VALUES(4, 2)")
+        .unwrap();
+
+    let behind = store.gather_behind(&flight, NOW, 10, &Nobody).unwrap().unwrap();
+    assert_eq!(keys(&behind), [3, 4]);
+    assert!(behind.is_quiet(), "what is written of a row on its way is not noise");
+    assert!(behind.candidates.iter().all(|candidate| candidate.needs.is_empty()), "their parents will be there");
+
+    taken(&mut store, &flight);
+    assert_eq!(keys(&store.gather(NOW, 10, &Nobody).unwrap()), [3, 1, 4]);
+}
+
+#[test]
+fn nothing_is_chosen_behind_a_batch_where_a_person_may_have_to_be_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, mut store) = opened(folder.path());
+    app.execute_batch("INSERT INTO task(id) VALUES(1), (2), (3), (4), (5)").unwrap();
+    let first = launched(&mut store, 1, 5);
+    taken(&mut store, &first);
+    app.execute_batch("INSERT INTO task(id) VALUES(6); DELETE FROM task WHERE id < 3").unwrap();
+    let second = launched(&mut store, 2, 1);
+    assert!(store.gather_behind(&second, NOW, 10, &Nobody).unwrap().is_some(), "so few are nobody's question");
+    app.execute_batch("DELETE FROM task WHERE id = 3").unwrap();
+    assert!(store.gather_behind(&second, NOW, 10, &Nobody).unwrap().is_none());
+}
+
+#[test]
+fn of_a_long_outbox_the_head_is_read_and_deletions_are_counted_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, mut store) = opened(folder.path());
+    app.execute_batch("INSERT INTO task(id) VALUES(1), (2), (3), (4), (5)").unwrap();
+    let flight = launched(&mut store, 1, 5);
+    taken(&mut store, &flight);
+    app.execute_batch("UPDATE task SET title = 'edited'; INSERT INTO task(id) VALUES(6), (7)").unwrap();
+    let gathered = store.gather(NOW, 2, &Nobody).unwrap();
+    assert_eq!((keys(&gathered), gathered.more, store.outbox.is_whole()), (vec![1, 2], true, false));
+
+    // Row 1, known by its edit at the head, is one of four that are gone further down.
+    app.execute_batch("DELETE FROM task WHERE id IN (1, 3, 4, 5)").unwrap();
+    let gathered = store.gather(NOW, 2, &Nobody).unwrap();
+    assert!(store.outbox.is_whole());
+    let held = gathered.candidates.iter().filter(|one| one.held == Some(ReasonCode::MassDeletion)).count();
+    assert_eq!((keys(&gathered), held), (vec![1, 2], 1));
+}
+
+#[test]
+fn entries_of_a_table_that_no_longer_syncs_hide_nothing_behind_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, mut store) = opened(folder.path());
+    app.execute_batch("INSERT INTO task(id) VALUES(1), (2), (3)").unwrap();
+    app.execute_batch("UPDATE _homing_log SET tab = 99 WHERE seq < 3").unwrap();
+    assert_eq!(keys(&store.gather(NOW, 1, &Nobody).unwrap()), [3]);
+}
