@@ -5,18 +5,23 @@
 //! differ is noise and leaves the log. Which of the candidates go, and in what order,
 //! is not decided here.
 
+mod links;
+mod reader;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use rusqlite::{CachedStatement, Connection};
-
+use self::links::left_parents;
+use self::reader::{Places, Reader, UnderWay};
 use super::aside::{self, Standing};
-use super::base::{self, Base, Difference};
+use super::base::{self, Difference};
 use super::flight::{Flight, FlightRow};
 use super::outbox::{Entry, read_entries};
-use super::row::{self, Found};
-use super::{Judge, Now, Result, Store, Synced};
+use super::row::Found;
+use super::{Judge, Now, Result, Store};
 use crate::model::settings::Priority;
-use crate::model::{Change, Key, Operation, ReasonCode, Revision, Row, Seq, Stamp};
+use crate::model::{Change, Key, Operation, ReasonCode, Revision, Seq, Stamp};
 use crate::sqlite::capture::LogOp;
 use crate::sqlite::digest;
 
@@ -102,58 +107,6 @@ struct Named {
     written: i64,
     /// Noted by the agent or set aside before: no new write of the app.
     old: bool,
-}
-
-/// The rows of a batch that has not been answered yet. What is chosen behind it takes
-/// them as they will be once the remote has taken it, and leaves them alone.
-#[derive(Default)]
-struct UnderWay {
-    /// By `digest::numbered`.
-    rows: HashSet<u128>,
-    seqs: HashSet<i64>,
-}
-
-impl UnderWay {
-    fn new(flight: &Flight) -> UnderWay {
-        UnderWay {
-            rows: flight.rows.iter().map(|row| digest::numbered(row.tab, &row.key.encode())).collect(),
-            seqs: flight.rows.iter().flat_map(|row| row.seqs.iter().copied()).collect(),
-        }
-    }
-
-    fn has(&self, mark: u128) -> bool {
-        !self.rows.is_empty() && self.rows.contains(&mark)
-    }
-}
-
-/// Where each row stands among others, by `digest::numbered`.
-type Places = HashMap<u128, usize>;
-
-/// The statements of a survey, made once for all of its rows.
-struct Reader<'a> {
-    db: &'a Connection,
-    base: CachedStatement<'a>,
-    /// Of the table that was read last.
-    row: Option<(i64, CachedStatement<'a>)>,
-}
-
-impl<'a> Reader<'a> {
-    fn new(db: &'a Connection) -> Result<Reader<'a>> {
-        Ok(Reader { db, base: db.prepare_cached(base::READ_SQL)?, row: None })
-    }
-
-    fn row(&mut self, synced: &Synced, key: &Key) -> Result<Found> {
-        let statement = match self.row.take() {
-            Some((tab, statement)) if tab == synced.id => statement,
-            _ => self.db.prepare_cached(&synced.read_sql)?,
-        };
-        let (_, statement) = self.row.insert((synced.id, statement));
-        row::read_with(statement, synced, key)
-    }
-
-    fn base(&mut self, era: i64, synced: &Synced, key: &[u8]) -> Result<Option<Base>> {
-        base::read_with(&mut self.base, self.db, era, synced, key)
-    }
 }
 
 impl Store {
@@ -501,154 +454,6 @@ impl Store {
         }
         Ok(found)
     }
-
-    /// Fills in what needs what. A parent that the remote never had and that is not in
-    /// the window comes along.
-    fn link(
-        &self,
-        gathered: &mut Gathered,
-        places: &mut Places,
-        reader: &mut Reader,
-        under_way: &UnderWay,
-        now: Now,
-    ) -> Result<()> {
-        let mut at = 0;
-        while gathered.links && at < gathered.candidates.len() {
-            if gathered.candidates[at].change.operation != Operation::Delete {
-                self.link_parents(at, gathered, places, reader, under_way, now)?;
-            }
-            at += 1;
-        }
-        link_deletes(&self.tables, gathered);
-        Ok(())
-    }
-
-    fn link_parents(
-        &self,
-        at: usize,
-        gathered: &mut Gathered,
-        places: &mut Places,
-        reader: &mut Reader,
-        under_way: &UnderWay,
-        now: Now,
-    ) -> Result<()> {
-        let synced = &self.tables[&gathered.candidates[at].tab];
-        for foreign in &synced.table.foreign_keys {
-            let change = &gathered.candidates[at].change;
-            let place = |name: &String| change.columns.iter().position(|column| column.eq_ignore_ascii_case(name));
-            let Some(places_of) = foreign.columns.iter().map(place).collect::<Option<Vec<usize>>>() else {
-                continue; // the reference did not change
-            };
-            let values: Row = places_of.into_iter().map(|at| change.values[at].clone()).collect();
-            let Some(parent) = self.find(&foreign.parent) else { continue };
-            if values.iter().any(crate::model::Value::is_null) {
-                continue;
-            }
-            for key in self.parent_keys(parent, &foreign.parent_columns, values)? {
-                let encoded = key.encode();
-                let needed = match places.get(&digest::numbered(parent.id, &encoded)) {
-                    Some(place) => Some(*place),
-                    None if under_way.has(digest::numbered(parent.id, &encoded)) => None,
-                    None => self.bring(parent, key, encoded, gathered, places, reader, now)?,
-                };
-                if let Some(needed) = needed
-                    && gathered.candidates[needed].change.operation != Operation::Delete
-                    && gathered.candidates[needed].change.base_revision == Revision::NONE
-                {
-                    gathered.candidates[at].needs.push(needed);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn parent_keys(&self, parent: &Synced, columns: &[String], values: Row) -> Result<Vec<Key>> {
-        let by_key = columns.len() == parent.table.key.len()
-            && columns.iter().zip(&parent.table.key).all(|(a, b)| a.eq_ignore_ascii_case(b));
-        if by_key { Ok(vec![Key(values)]) } else { row::keys_where(&self.db, parent, columns, &values, 2) }
-    }
-
-    /// A parent outside the window: a candidate too, if the remote never had it.
-    #[allow(clippy::too_many_arguments)]
-    fn bring(
-        &self,
-        parent: &Synced,
-        key: Key,
-        encoded: Vec<u8>,
-        gathered: &mut Gathered,
-        places: &mut Places,
-        reader: &mut Reader,
-        now: Now,
-    ) -> Result<Option<usize>> {
-        let base = reader.base(self.era, parent, &encoded)?;
-        if base.is_some_and(|base| base.revision != Revision::NONE) {
-            return Ok(None);
-        }
-        let known = aside::read(&self.db, parent.id, &encoded)?;
-        let since = known.as_ref().and_then(|known| known.since).unwrap_or(now.millis);
-        let named = Named { tab: parent.id, key, encoded, seqs: Vec::new(), since, written: since, old: true };
-        let Some(place) = self.consider(named, now, &HashSet::new(), gathered, places, reader)? else {
-            return Ok(None);
-        };
-        if let Some(known) = known
-            && known.standing == Standing::SetAside
-        {
-            gathered.candidates[place].held = ReasonCode::parse(&known.code).or(Some(ReasonCode::RowRefused));
-        }
-        Ok(Some(place))
-    }
-}
-
-/// What a row's foreign keys were at the remote, where it is leaving them.
-fn left_parents(synced: &Synced, base: Option<&base::Base>, difference: &Difference) -> Vec<(String, Vec<u64>)> {
-    let (Some(base), Difference::Gone | Difference::Changed(_)) = (base, difference) else { return Vec::new() };
-    let foreign = synced.table.foreign_keys.iter();
-    foreign
-        .filter_map(|foreign| {
-            let hashes = foreign.columns.iter().map(|name| {
-                let at = synced.table.position(name)?;
-                Some(base.hash_under(synced, at))
-            });
-            Some((foreign.parent.to_ascii_lowercase(), hashes.collect::<Option<Vec<u64>>>()?))
-        })
-        .collect()
-}
-
-/// A parent's delete needs the changes by which its children leave it; a new key needs
-/// the delete of an old one that a collation calls the same.
-fn link_deletes(tables: &BTreeMap<i64, Synced>, gathered: &mut Gathered) {
-    let mut leaving: HashMap<(&str, &[u64]), Vec<usize>> = HashMap::new();
-    let mut deletes: HashMap<(i64, String), usize> = HashMap::new();
-    for (at, candidate) in gathered.candidates.iter().enumerate() {
-        for (parent, hashes) in &candidate.left {
-            leaving.entry((parent, hashes)).or_default().push(at);
-        }
-        if candidate.change.operation == Operation::Delete {
-            deletes.insert((candidate.tab, folded(&candidate.change.key)), at);
-        }
-    }
-    let mut needs: Vec<(usize, usize)> = Vec::new();
-    for (at, candidate) in gathered.candidates.iter().enumerate() {
-        let synced = &tables[&candidate.tab];
-        if candidate.change.operation == Operation::Delete {
-            let name = synced.name().to_ascii_lowercase();
-            let hashes: Vec<u64> = candidate.change.key.0.iter().map(digest::value).collect();
-            let children = leaving.get(&(name.as_str(), hashes.as_slice()));
-            needs.extend(children.into_iter().flatten().filter(|child| **child != at).map(|child| (at, *child)));
-        } else if synced.table.key.iter().any(|name| {
-            synced.table.position(name).is_some_and(|column| synced.table.columns[column].collation.is_some())
-        }) {
-            let old = deletes.get(&(candidate.tab, folded(&candidate.change.key)));
-            needs.extend(old.map(|old| (at, *old)));
-        }
-    }
-    for (at, needed) in needs {
-        gathered.candidates[at].needs.push(needed);
-    }
-}
-
-fn folded(key: &Key) -> String {
-    key.to_text().to_ascii_lowercase()
 }
 
 /// What a log entry's `op` means, for people.
@@ -659,6 +464,3 @@ pub(crate) fn operation_of(op: i64) -> Operation {
         _ => Operation::Update,
     }
 }
-
-#[cfg(test)]
-mod tests;
