@@ -379,19 +379,20 @@ const SCHEDULE: &[Key] = &[
 ];
 
 const LIMITS: &[Key] = &[
-    key(
-        "batch_rows_max",
-        count(1, 100_000),
-        "1000",
-        "50",
-        "Rows in one push. Where no size is named, pushes to a hub grow while the line is quick, to what the hub takes.",
-    ),
+    key("batch_rows_max", count(1, 100_000), "1000", "50", "Rows in one push."),
     key(
         "batch_bytes_max",
         Kind::Size { min: 1_024 },
         "\"1MiB\"",
         "\"256KiB\"",
         "Bytes in one push, before compression.",
+    ),
+    key(
+        "batches_grow",
+        Kind::Flag,
+        "true",
+        "false",
+        "While the line is quick, pushes to a hub grow beyond these two, to what the hub says it takes. Where another size is named, `false`.",
     ),
     key(
         "tries_max",

@@ -66,6 +66,7 @@ pub fn presets() -> String {
         ("remote.timeout", &|preset| in_units(preset.timeout)),
         ("limits.batch_rows_max", &|preset| preset.limits.batch_rows_max.to_string()),
         ("limits.batch_bytes_max", &|preset| in_bytes(preset.limits.batch_bytes_max as u64)),
+        ("limits.batches_grow", &|preset| preset.limits.batches_grow.to_string()),
         ("limits.tries_max", &|preset| preset.limits.tries_max.to_string()),
         ("limits.pending_age_max", &|preset| off(preset.limits.pending_age_max.map(in_units))),
         ("limits.pending_rows_max", &|preset| off(preset.limits.pending_rows_max.map(|rows| rows.to_string()))),

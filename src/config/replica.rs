@@ -224,10 +224,13 @@ fn read_limits(section: &Section, base: Limits) -> Limits {
         |key, base: usize| section.number(key).map_or(base, |number| usize::try_from(number).unwrap_or(usize::MAX));
     let count = |key, base: u64| section.number(key).map_or(base, |number| number.unsigned_abs());
     let counted = |number: i64| number.unsigned_abs();
+    let batch_rows_max = size("batch_rows_max", base.batch_rows_max);
+    let batch_bytes_max = size("batch_bytes_max", base.batch_bytes_max);
+    let as_told = (batch_rows_max, batch_bytes_max) == (base.batch_rows_max, base.batch_bytes_max);
     Limits {
-        batch_rows_max: size("batch_rows_max", base.batch_rows_max),
-        batch_bytes_max: size("batch_bytes_max", base.batch_bytes_max),
-        batches_grow: base.batches_grow && !section.has("batch_rows_max") && !section.has("batch_bytes_max"),
+        batch_rows_max,
+        batch_bytes_max,
+        batches_grow: section.flag("batches_grow").unwrap_or(base.batches_grow && as_told),
         tries_max: section.number("tries_max").and_then(|number| u32::try_from(number).ok()).unwrap_or(base.tries_max),
         pending_age_max: section.number_or_off("pending_age_max").unwrap_or(base.pending_age_max),
         pending_rows_max: section

@@ -98,6 +98,7 @@ fn the_example_of_the_contract_is_read_as_it_means() {
     assert_eq!(replica.remote.token, TokenSource::File("/home/ada/token".into()));
     assert_eq!(replica.schedule.every, None);
     assert_eq!((replica.limits.batch_rows_max, replica.limits.batch_bytes_max), (50, 262_144));
+    assert!(!replica.limits.batches_grow, "a size that is named is kept to");
     assert_eq!(replica.limits.pending_age_max, Some(604_800_000));
     assert_eq!(replica.limits.delete_share_max, 0.2);
     let tasks = replica.rule("tasks");
