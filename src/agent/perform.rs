@@ -6,6 +6,7 @@
 
 mod act;
 mod ahead;
+mod nod;
 mod receive;
 mod send;
 
@@ -15,10 +16,12 @@ pub use self::send::{ROOM_ROWS, candidates, staying};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use self::nod::Welcome;
 use super::clock::Clock;
 use super::memory::Memory;
 use super::rules::Rules;
 use crate::engine::Growth;
+use super::watch::{Print, Sight};
 use crate::engine::incarnation::{self, Judgement, Known, Mark};
 use crate::engine::session::{Report, Step};
 use crate::engine::skew;
@@ -27,10 +30,11 @@ use crate::model::status::{Cycle, Progress};
 use crate::model::{Action, Fault, FaultKind, Incarnation, Key, ReasonCode};
 use crate::remote::{Answer, Greeted, Greeting, Remote, RemoteError};
 use crate::store::actions::{Due, Folding};
-use crate::store::attach::Attached;
+use crate::store::attach::{Attached, Reading};
 use crate::store::audit::Auditing;
 use crate::store::flight::Flight;
 use crate::store::open::Manners;
+use crate::store::peek;
 use crate::store::receive::Incoming;
 use crate::store::report::Counts;
 use crate::store::settle::Settling;
@@ -86,11 +90,19 @@ pub struct Performer {
     remote: Box<dyn Remote>,
     world: World,
     store: Option<Store>,
+    /// The file's tables as the last cycle read them.
+    reading: Option<Reading>,
+    /// The file as somebody opened it who found that this cycle is due.
+    lent: Option<peek::File>,
     rules: Option<Rules>,
     known: Known,
     /// What the state directory holds.
     remembered: Option<Known>,
     greeted: Option<Greeted>,
+    /// How all was here when the remote was greeted, and after each good cycle since.
+    welcome: Option<Welcome>,
+    /// This cycle began with a nod.
+    nodded: bool,
     /// What to add to this device's clock to read the remote's, milliseconds.
     offset: i64,
     /// Batches are held this small after the remote found one too large.
@@ -118,6 +130,10 @@ pub struct Performer {
     /// What a person should know that stops nothing.
     notes: BTreeMap<&'static str, String>,
     pub tally: Tally,
+    /// The newest place of the log that was seen between two cycles.
+    pub newest: i64,
+    /// What the file looked like at the end of a cycle, before it was closed.
+    pub sight: Option<Sight>,
 }
 
 impl Performer {
@@ -128,10 +144,14 @@ impl Performer {
             remote,
             world,
             store: None,
+            reading: None,
+            lent: None,
             rules: None,
             known: Known::default(),
             remembered: None,
             greeted: None,
+            welcome: None,
+            nodded: false,
             offset: 0,
             rows_max: None,
             growth: Growth::default(),
@@ -150,7 +170,14 @@ impl Performer {
             unfolded: 0,
             notes: BTreeMap::new(),
             tally: Tally::default(),
+            newest: 0,
+            sight: None,
         }
+    }
+
+    /// The file is open already, as `Store::open` would open it. For the cycle that begins now.
+    pub fn lend(&mut self, file: peek::File) {
+        self.lent = Some(file);
     }
 
     pub fn perform(&mut self, step: Step) -> Result<Report, Fault> {
@@ -160,6 +187,7 @@ impl Performer {
         match step {
             Step::Begin => self.begin(),
             Step::Greet => self.greet(),
+            Step::Nod { age } => self.nod(age),
             Step::Audit => self.audit(),
             Step::Stage => self.stage(),
             Step::Send => self.send(),
@@ -189,10 +217,15 @@ impl Performer {
     }
 
     fn begin(&mut self) -> Result<Report, Fault> {
+        let lent = self.lent.take();
         self.forget();
         self.tally = Tally { counts: self.tally.counts.clone(), ..Tally::default() };
-        let mut store = Store::open(&self.replica, &self.device, self.world.manners)?;
+        let mut store = match lent {
+            Some(file) => Store::over(file, &self.replica, &self.device)?,
+            None => Store::open(&self.replica, &self.device, self.world.manners)?,
+        };
         let days = self.world.clock.millis() as f64 / 86_400_000.0 + 2_440_587.5;
+        store.recall(self.reading.take());
         let attached = store.attach(days)?;
         self.remark(&attached);
         self.rules = Some(Rules::new(&self.replica, &store.schema()));
@@ -224,6 +257,8 @@ impl Performer {
     }
 
     fn greet(&mut self) -> Result<Report, Fault> {
+        self.welcome = None;
+        self.nodded = false;
         let store = self.store.as_ref().expect("BUG: greeting comes after beginning");
         let identity = store.identity()?;
         let greeting = Greeting {
@@ -267,17 +302,27 @@ impl Performer {
             }
         }
         self.remember()?;
+        self.welcome = Some(Welcome {
+            at: self.world.clock.millis(),
+            tables: greeting.tables,
+            epoch: greeted.epoch.clone(),
+            left: None,
+        });
+        self.greeted = Some(greeted);
+        self.introduced(identity.flight.is_some())
+    }
+
+    /// What the session must know once the remote knows who is here.
+    fn introduced(&mut self, in_flight: bool) -> Result<Report, Fault> {
         let now = self.world.clock.millis();
         // Who does not find conflicts there must know what is there before sending.
         let pulls_first = !self.remote.abilities().finds_conflicts;
         let store = self.store_mut();
-        let report = Report::Greeted {
+        Ok(Report::Greeted {
             pull_first: pulls_first || store.checkpoint()?.is_none(),
             audit_due: store.audit_due(now)?,
-            in_flight: identity.flight.is_some(),
-        };
-        self.greeted = Some(greeted);
-        Ok(report)
+            in_flight,
+        })
     }
 
     fn audit(&mut self) -> Result<Report, Fault> {
@@ -292,6 +337,7 @@ impl Performer {
 
     fn end(&mut self) -> Result<Report, Fault> {
         self.count_traffic();
+        self.sight = None;
         let Some(mut store) = self.store.take() else { return Ok(Report::Ended { retry_in: None }) };
         let remembered = self.remember();
         let now = self.world.clock.millis();
@@ -302,12 +348,22 @@ impl Performer {
             store.trim_ledger(now)?;
             self.tally.counts = store.counts()?;
             self.tally.queued = store.queued_by_table()?;
-            store.next_try_in(now)
+            let retry_in = store.next_try_in(now)?;
+            // In this order: what is written between the two shows as a difference.
+            let print = Print::of(&self.replica.database);
+            let fresh = print.is_fresh();
+            self.sight = Some(Sight { print, fresh, glance: store.glance(self.newest)? });
+            Ok::<_, Fault>(retry_in)
         })();
+        self.reading = Some(store.reading());
         store.close();
         self.forget();
         remembered?;
-        Ok(Report::Ended { retry_in: closed? })
+        let retry_in = closed?;
+        if let Some(welcome) = &mut self.welcome {
+            welcome.left = Some(self.known.clone());
+        }
+        Ok(Report::Ended { retry_in })
     }
 
     /// What a remote's "that is over" leads to; all else is a fault.
@@ -315,6 +371,9 @@ impl Performer {
         self.count_traffic();
         match error {
             RemoteError::Fault(fault) => return Err(fault),
+            // What the greeting that was spared finds is what this comes from: a remote
+            // that lost batches refuses the next one just as it does an older file's.
+            RemoteError::IncarnationOver if self.nodded => {}
             RemoteError::IncarnationOver => {
                 self.reincarnate(Some("the remote has seen later changes of this file; it began a new life"))?;
             }
@@ -431,6 +490,7 @@ impl Performer {
 
     fn forget(&mut self) {
         self.store = None;
+        self.lent = None;
         self.behind = false;
         self.flight = None;
         self.more = false;

@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use notify::{RecursiveMode, Watcher as _};
 
+use crate::store::peek::Glance;
+
 /// Watches one database until dropped.
 pub struct Watcher {
     _watcher: Option<notify::RecommendedWatcher>,
@@ -61,7 +63,7 @@ impl Watcher {
 
 /// The coarsest tick of a file system's clock that is reckoned with: two writes within
 /// one tick can leave the same size and time.
-pub const TICK_MAX: Duration = Duration::from_millis(20);
+pub const TICK_MAX: Duration = Duration::from_millis(12);
 
 /// What a database's files look like from outside: equal prints, nothing written, but
 /// for what a tick of the clock hides (`is_fresh`).
@@ -87,6 +89,14 @@ impl Print {
         let now = SystemTime::now();
         self.0.iter().flatten().any(|(_, at)| now.duration_since(*at).is_ok_and(|age| age < TICK_MAX))
     }
+}
+
+/// A look at the files, and then into them.
+pub struct Sight {
+    pub print: Print,
+    /// The print was fresh when it was taken.
+    pub fresh: bool,
+    pub glance: Glance,
 }
 
 fn with_suffix(database: &Path, suffix: &str) -> PathBuf {

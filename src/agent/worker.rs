@@ -21,12 +21,12 @@ use super::crew::Pulse;
 use super::perform::{Outgone, Performer};
 use super::standing::Standing;
 use super::telemetry::Telemetry;
-use super::watch::{Print, TICK_MAX, Watcher};
+use super::watch::{Print, Sight, TICK_MAX, Watcher};
 use crate::engine::session::{Action, Event, LASTING, Session, Step, Wake};
 use crate::ipc::Topic;
 use crate::model::settings::{Replica, TableRule};
 use crate::model::status::{Cycle, Detail, HistoryEntry};
-use crate::model::{Fault, ReasonCode, Saving, action};
+use crate::model::{Fault, ReasonCode, Revision, Saving, action};
 use crate::remote::{Hint, Listening};
 use crate::store::Store;
 use crate::store::peek::{self, Glance};
@@ -43,6 +43,8 @@ pub enum Order {
         discard: bool,
         answer: Sender<Result<(), Fault>>,
     },
+    /// The remote says that it has more; up to which revision, where it says that.
+    Hint(Option<Revision>),
     /// The live channel is away, and why; `None`: it is there.
     Away(Option<String>),
     /// Answered between two steps: the loop turns.
@@ -78,6 +80,8 @@ struct Desk {
     recheck: Option<Instant>,
     glance: Glance,
     watcher: Watcher,
+    /// The newest revision that the remote hinted at while a cycle ran.
+    hinted: Option<Revision>,
     /// Why the live channel is away.
     away: Option<String>,
     began_at: i64,
@@ -108,6 +112,7 @@ impl Worker {
             recheck: None,
             glance: Glance::default(),
             watcher,
+            hinted: None,
             away: None,
             began_at: 0,
             cause: Wake::Start,
@@ -163,11 +168,16 @@ impl Worker {
                 } else if poll.is_some() {
                     self.look(desk);
                 }
-                if desk.alarm.is_some_and(|at| at <= desk.now()) {
-                    desk.alarm = None;
-                    self.handle(desk, Event::Tick);
-                }
+                self.ring(desk);
             }
+        }
+    }
+
+    /// Rings the alarm, if it is due.
+    fn ring(&mut self, desk: &mut Desk) {
+        if desk.alarm.is_some_and(|at| at <= desk.now()) {
+            desk.alarm = None;
+            self.handle(desk, Event::Tick);
         }
     }
 
@@ -181,6 +191,9 @@ impl Worker {
             Order::Detach { discard, answer } => {
                 let _ = answer.send(self.detach(desk, discard));
             }
+            // Until the cycle is over nobody can say whether that is news.
+            Order::Hint(head) if self.session.is_running() => desk.hinted = desk.hinted.max(Some(newest(head))),
+            Order::Hint(head) => self.hinted(desk, newest(head)),
             Order::Away(why) => {
                 if why.is_some() != desk.away.is_some() {
                     let replica = self.replica.name.as_str();
@@ -237,6 +250,7 @@ impl Worker {
 
     fn step(&mut self, desk: &mut Desk, step: Step) {
         self.pulse.step_begins();
+        self.performer.newest = desk.glance.newest;
         let began = Instant::now();
         let done = self.claim(desk).and_then(|()| self.performer.perform(step));
         self.pulse.step_ends();
@@ -249,13 +263,32 @@ impl Worker {
             }
         }
         if step == Step::End {
+            desk.recheck = None;
             self.ended(desk);
+            if let Some(head) = desk.hinted.take() {
+                self.hinted(desk, head);
+            }
         }
         self.handle(desk, done.map_or_else(Event::Failed, Event::Done));
         if step == Step::End {
             // What was written while the cycle ran was not looked at: the files alone
             // do not say whether the cycle or the app wrote last.
-            self.look_closely(desk);
+            match self.performer.sight.take() {
+                Some(sight) if !self.session.is_running() => self.saw(desk, sight),
+                _ => self.look_closely(desk),
+            }
+        }
+    }
+
+    /// The remote has revisions up to `head`: a reason to pull, unless they are here.
+    fn hinted(&mut self, desk: &mut Desk, head: Revision) {
+        if self.performer.remote().has_pulled(head) {
+            return;
+        }
+        let idle = !self.session.is_running();
+        self.handle(desk, Event::Wake(Wake::Live));
+        if idle && self.session.is_running() && !desk.glance.unsent {
+            self.performer.remote().hurry();
         }
     }
 
@@ -420,27 +453,14 @@ impl Worker {
             return;
         }
         let print = Print::of(&self.replica.database);
+        let fresh = print.is_fresh();
         match peek::glance(&self.replica.database, desk.glance.newest) {
-            Ok(glance) => {
-                let renamed = glance.incarnation != desk.glance.incarnation;
-                let asked = glance.action > 0 && (glance.action > desk.glance.action || renamed);
-                let written = asked || glance.unsent && (glance.newest != desk.glance.newest || renamed);
-                let replaced =
-                    desk.glance.attached && (glance.incarnation != desk.glance.incarnation || !glance.attached);
-                let migrated = glance.schema_version != desk.glance.schema_version && desk.glance.attached;
-                let rules = || glance.tables.iter().map(|table| self.replica.rule(table));
-                let immediate = rules().any(|rule| rule.immediate);
-                let urgent = rules().any(TableRule::is_urgent);
-                desk.glance = glance;
-                desk.recheck = print.is_fresh().then(|| Instant::now() + TICK_MAX);
-                desk.print = print;
-                if written || replaced || migrated {
-                    self.recount(desk);
-                    self.handle(desk, Event::Written { immediate: immediate || replaced, urgent });
-                    // Whatever is saved, what apps write next is to be captured.
-                    if (replaced || migrated) && self.session.saving() != Saving::Nothing {
-                        self.handle(desk, Event::Wake(Wake::Start));
-                    }
+            Ok((glance, file)) => {
+                self.saw(desk, Sight { print, fresh, glance });
+                // What a cycle needs first is at hand.
+                match self.session.is_running() && self.claim(desk).is_ok() {
+                    true => self.performer.lend(file),
+                    false => file.close(),
                 }
             }
             // Busy for long: look again when it may be over.
@@ -452,6 +472,37 @@ impl Worker {
                 desk.print = print;
                 self.handle(desk, Event::Written { immediate: false, urgent: false });
             }
+        }
+    }
+
+    /// Was anything written since the last glance?
+    fn saw(&mut self, desk: &mut Desk, Sight { print, fresh, glance }: Sight) {
+        let renamed = glance.incarnation != desk.glance.incarnation;
+        let asked = glance.action > 0 && (glance.action > desk.glance.action || renamed);
+        let written = asked || glance.unsent && (glance.newest != desk.glance.newest || renamed);
+        let replaced = desk.glance.attached && (renamed || !glance.attached);
+        let migrated = glance.schema_version != desk.glance.schema_version && desk.glance.attached;
+        let added = if renamed { 0 } else { (glance.newest - desk.glance.newest).max(0) as u64 };
+        let rules = || glance.tables.iter().map(|table| self.replica.rule(table));
+        let immediate = rules().any(|rule| rule.immediate);
+        let urgent = rules().any(TableRule::is_urgent);
+        desk.glance = glance;
+        desk.recheck = fresh.then(|| Instant::now() + TICK_MAX);
+        desk.print = print;
+        if !(written || replaced || migrated) {
+            return;
+        }
+        // A guess, as long as nobody wrote a row twice: the cycle counts.
+        self.board.change(self.at, SystemClock.millis(), |face| face.counts.pending += added);
+        self.handle(desk, Event::Written { immediate: immediate || replaced, urgent });
+        self.ring(desk);
+        if !self.session.is_running() {
+            self.recount(desk);
+            self.publish(desk);
+        }
+        // Whatever is saved, what apps write next is to be captured.
+        if (replaced || migrated) && self.session.saving() != Saving::Nothing {
+            self.handle(desk, Event::Wake(Wake::Start));
         }
     }
 
@@ -469,19 +520,14 @@ impl Worker {
         }
         let post = self.post.clone();
         self.performer.remote().listen(Box::new(move |hint| {
-            let wake = match hint {
-                Hint::Open => Wake::Reachable,
-                Hint::More => Wake::Live,
-                Hint::Lost => return,
-                Hint::Away(why) => {
-                    let _ = post.send(Order::Away(Some(why)));
-                    return;
+            let _ = match hint {
+                Hint::Open => {
+                    post.send(Order::Away(None)).and_then(|()| post.send(Order::Event(Event::Wake(Wake::Reachable))))
                 }
+                Hint::More(head) => post.send(Order::Hint(head)),
+                Hint::Lost => Ok(()),
+                Hint::Away(why) => post.send(Order::Away(Some(why))),
             };
-            if wake == Wake::Reachable {
-                let _ = post.send(Order::Away(None));
-            }
-            let _ = post.send(Order::Event(Event::Wake(wake)));
         }))
     }
 
@@ -549,7 +595,7 @@ impl Spent {
             Step::Stage | Step::Send | Step::Settle | Step::Act => self.push += time,
             Step::Fetch => self.pull += time,
             Step::Apply => self.apply += time,
-            Step::Begin | Step::Greet | Step::Audit | Step::End => {}
+            Step::Begin | Step::Greet | Step::Nod { .. } | Step::Audit | Step::End => {}
         }
     }
 }
@@ -559,6 +605,11 @@ impl Desk {
     fn now(&self) -> i64 {
         self.start.elapsed().as_millis() as i64
     }
+}
+
+/// A hint that names no revision is always news.
+fn newest(head: Option<Revision>) -> Revision {
+    head.unwrap_or(Revision(i64::MAX))
 }
 
 /// Bytes a second, where enough went by to tell.

@@ -6,9 +6,8 @@
 //! outbox and the checkpoint. Trouble with the way there backs off for ever and sets
 //! nothing aside; trouble with one row never comes here at all.
 //!
-//! A cycle: begin, greet, settle a batch that was never answered, (the first time: pull
-//! everything,) audit when due, then
-//! stage, send, settle until nothing is left to send, then act while actions wait, then
+//! A cycle: begin, greet (or nod, a moment after), settle a batch that was never answered,
+//! (the first time: pull everything,) audit when due, then stage, send, settle until nothing is left to send, then act while actions wait, then
 //! fetch, apply until nothing is left to pull; again while that brought something to
 //! send; end. Each is one `Step`, and power may fail between any two.
 
@@ -32,6 +31,11 @@ const ROUNDS_MAX: u32 = 20;
 
 /// Batches in a row of which nothing may be acknowledged before a pull is due.
 const FRUITLESS_MAX: u32 = 10;
+
+/// How long a remote's welcome may hold for cycles that a write or a hint began, and that
+/// are to be quick. What a greeting finds out beyond what pushes and pulls do is then this
+/// late at most. Whatever else wakes the session greets anew.
+const WELCOME_MAX: Millis = 60_000;
 
 /// Times a cycle may find that its incarnation, epoch or cursor is over.
 const RENEWALS_MAX: u32 = 4;
@@ -108,6 +112,9 @@ pub struct Session {
     network: bool,
     supply: Supply,
     listening: bool,
+    /// When the remote was greeted last; `None` once something happened of which a new
+    /// greeting might tell more.
+    welcomed: Option<Millis>,
     /// Since this session began, a cycle has gone well.
     proven: bool,
     chance: Chance,
@@ -123,6 +130,7 @@ impl Session {
             agenda: Agenda::default(),
             network: true,
             listening: false,
+            welcomed: None,
             proven: false,
             chance,
         }
@@ -240,6 +248,9 @@ impl Session {
     }
 
     fn wake(&mut self, now: Millis, wake: Wake) -> Vec<Action> {
+        if !wake.is_quick() {
+            self.welcomed = None;
+        }
         if !thrift::starts(self.thrift(), wake, self.agenda.is_urgent()) {
             return Vec::new();
         }
@@ -327,6 +338,7 @@ impl Session {
 
     fn leave(&mut self, then: Then) -> Vec<Action> {
         self.listening = false;
+        self.welcomed = None;
         if let State::Running(cycle) = &mut self.state {
             cycle.then = Some(then);
             return vec![Action::Listen(false)];
@@ -381,8 +393,14 @@ impl Session {
             cycle.step = Step::End;
             return vec![Action::Do(Step::End)];
         }
+        match (&report, cycle.step) {
+            (Report::Greeted { .. }, Step::Greet) => self.welcomed = Some(now),
+            (Report::Renewed, _) => self.welcomed = None,
+            _ => {}
+        }
         let answered = matches!(report, Report::Greeted { .. }) && cycle.before.take().is_some();
-        cycle.step = match cycle.follow(report) {
+        let welcome = self.welcomed.map(|at| now - at).filter(|age| (0..WELCOME_MAX).contains(age));
+        cycle.step = match cycle.follow(report, welcome) {
             Ok(step) => step,
             Err(fault) => {
                 cycle.fault = Some(fault);
@@ -395,6 +413,7 @@ impl Session {
 
     fn failed(&mut self, now: Millis, fault: Fault) -> Vec<Action> {
         let State::Running(cycle) = &mut self.state else { return Vec::new() };
+        self.welcomed = None;
         // A failed end has nothing left to undo: the file is closed either way.
         let ending = cycle.step == Step::End;
         cycle.fault = cycle.fault.take().or(Some(fault));
@@ -424,7 +443,10 @@ impl Session {
                 let wait = backoff::delay(streak, first, max, fault.retry_after, &mut self.chance);
                 State::Waiting { until: now.saturating_add(wait), streak, fault }
             }
-            (Some(then @ Then::Rest), None) => then.state(),
+            (Some(then @ Then::Rest), None) => {
+                self.welcomed = None;
+                then.state()
+            }
             (None, None) => {
                 self.proven = true;
                 if self.schedule.live && !self.listening && self.thrift() == Thrift::Sync {
@@ -454,10 +476,14 @@ impl Cycle {
         self.again = Some(if wake == Wake::Command { wake } else { self.again.unwrap_or(wake) });
     }
 
-    /// The step after the one that was just reported.
-    fn follow(&mut self, report: Report) -> Result<Step, Fault> {
+    /// The step after the one that was just reported. `welcome`: how old the remote's is,
+    /// while it holds.
+    fn follow(&mut self, report: Report, welcome: Option<Millis>) -> Result<Step, Fault> {
         Ok(match report {
-            Report::Began => Step::Greet,
+            Report::Began => match welcome {
+                Some(age) if self.cause.is_quick() => Step::Nod { age },
+                _ => Step::Greet,
+            },
             Report::Greeted { pull_first, audit_due, in_flight } => {
                 self.settle_first = in_flight;
                 self.pull_first = pull_first;

@@ -45,6 +45,12 @@ impl Abilities {
     pub fn pulls(&self) -> bool {
         self.marks != Marks::Nothing
     }
+
+    /// Recognises who asks by the batch's number and the cursor's epoch, and refuses what
+    /// does not fit: it need not be greeted before each question.
+    pub fn recognises(&self) -> bool {
+        self.numbers_versions && self.marks == Marks::Cursor
+    }
 }
 
 /// What a replica remembers of its last pull, to go on from.
@@ -185,8 +191,8 @@ pub struct Listening(pub Box<dyn std::any::Any + Send>);
 pub enum Hint {
     /// The channel is open: the remote can be reached.
     Open,
-    /// There is more to pull.
-    More,
+    /// There is more to pull; up to which of the remote's revisions, where that is said.
+    More(Option<Revision>),
     /// The channel broke; it is being opened again.
     Lost,
     /// It cannot be opened, or broke, for a reason that a person should know.
@@ -254,6 +260,16 @@ pub trait Remote: Send {
     /// Opens the live channel, where there is one, and calls `hear` from another thread
     /// until the answer is dropped.
     fn listen(&self, hear: Box<dyn Fn(Hint) + Send + Sync>) -> Option<Listening>;
+
+    /// A hint began a cycle, and nothing is unsent: what it will ask for can be on its way
+    /// while the file is opened.
+    fn hurry(&mut self) {}
+
+    /// Whether all there was at the remote up to this revision has been pulled: a hint that
+    /// says so, of one's own push for one, is no news.
+    fn has_pulled(&self, _head: Revision) -> bool {
+        false
+    }
 
     /// Bytes sent and received since the last call of this method.
     fn traffic(&mut self) -> (u64, u64);

@@ -158,7 +158,8 @@ impl World {
             What::Wait => self.wait(1 + chance.below(30_000) as i64)?,
             What::Command => {
                 let now = self.now;
-                self.devices[at].tell(now, Event::Wake(Wake::Command));
+                let wake = if chance.below(3) == 0 { Wake::Live } else { Wake::Command };
+                self.devices[at].tell(now, Event::Wake(wake));
             }
             What::Crash => {
                 self.say(|| format!("device {at} crashes"));
@@ -264,6 +265,7 @@ impl World {
                 session::Step::Fetch if self.far().snapshots > snapshots && before.left("_homing_log") > 0 => {
                     self.reach("a snapshot while the outbox is not empty");
                 }
+                session::Step::Nod { .. } if fault.is_none() => self.reach("a greeting spared"),
                 session::Step::End if fault.is_none() => self.is_honest(at)?,
                 _ => {}
             }

@@ -30,7 +30,27 @@ pub struct Attached {
     pub refused: Vec<(String, String)>,
 }
 
+/// A file's tables as a cycle read them, for the next one: as long as no word of its schema
+/// is another, they are the same.
+#[derive(Default)]
+pub struct Reading {
+    /// A hash of the schema, and of what is registered.
+    print: u128,
+    tables: BTreeMap<i64, Synced>,
+    refused: Vec<(String, String)>,
+}
+
 impl Store {
+    /// Takes over what an earlier cycle read, where it still holds. Before `attach`.
+    pub fn recall(&mut self, reading: Option<Reading>) {
+        self.reading = reading.unwrap_or_default();
+    }
+
+    /// What this cycle read, for the next one. The store is of no use afterwards.
+    pub fn reading(&mut self) -> Reading {
+        Reading { tables: std::mem::take(&mut self.tables), ..std::mem::take(&mut self.reading) }
+    }
+
     /// Brings capture in line with the schema and the config.
     pub fn attach(&mut self, today: f64) -> Result<Attached> {
         if self.is_attached()? {
@@ -114,6 +134,11 @@ impl Store {
         if meta::get::<i64>(&self.db, "format")?.is_some_and(|format| format < layout::FORMAT) {
             self.write(|writer| writer.upgrade())?;
         }
+        let print = self.print()?;
+        if print == self.reading.print && !self.reading.tables.is_empty() {
+            self.tables = std::mem::take(&mut self.reading.tables);
+            return Ok(Attached { refused: self.reading.refused.clone(), ..Attached::default() });
+        }
         let found = tables(&self.db, &self.replica)?;
         let mut registered = self.db.prepare("SELECT tab, name, shape FROM _homing_table")?;
         let rows = registered
@@ -134,7 +159,30 @@ impl Store {
         }
         self.tables = tables;
         self.decide_triggers()?;
-        Ok(Attached { refused: refused(&found, &self.replica), ..Attached::default() })
+        let refused = refused(&found, &self.replica);
+        self.reading = Reading { print, refused: refused.clone(), ..Reading::default() };
+        Ok(Attached { refused, ..Attached::default() })
+    }
+
+    /// A hash of everything that `load` goes by, beside the settings. Far cheaper than
+    /// asking for each table's columns, keys and indexes.
+    fn print(&self) -> Result<u128> {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        let mut add = |sql: &str, columns: usize| -> Result<()> {
+            let mut statement = self.db.prepare(sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                for at in 0..columns {
+                    let text = row.get_ref(at)?.as_bytes_or_null().unwrap_or(None).unwrap_or_default();
+                    hash.update(&(text.len() as u64).to_le_bytes());
+                    hash.update(text);
+                }
+            }
+            Ok(())
+        };
+        add("SELECT type, name, tbl_name, sql FROM sqlite_schema", 4)?;
+        add("SELECT tab || '', name, shape || '' FROM _homing_table", 3)?;
+        Ok(hash.digest128())
     }
 
     /// Which tables' own triggers fire while applying: those that write unsynced tables
@@ -395,4 +443,82 @@ fn written_by_triggers(db: &mut Connection, synced: &Synced) -> Result<Vec<Strin
     }
     let found = written.lock().expect("BUG: nobody panics here").clone();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::settings::{Limits, Remote, Schedule, TableRule, TokenSource};
+    use crate::store::open::Manners;
+
+    fn replica(path: std::path::PathBuf) -> Replica {
+        let remote = Remote {
+            kind: "homing".into(),
+            url: String::new(),
+            scope: None,
+            token: TokenSource::None,
+            allow_plain_http: false,
+            ca_file: None,
+            proxy: None,
+            timeout: 1,
+            backend: Default::default(),
+        };
+        Replica {
+            name: "app".into(),
+            database: path,
+            remote,
+            schedule: Schedule::default(),
+            limits: Limits::default(),
+            include: None,
+            exclude: Vec::new(),
+            tables: Default::default(),
+            default_rule: TableRule::default(),
+        }
+    }
+
+    /// A cycle that takes over what the one before read has the tables as they are now.
+    #[test]
+    fn tables_are_read_anew_once_a_word_of_the_schema_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let replica = replica(folder.path().join("app.db"));
+        let app = Connection::open(&replica.database).unwrap();
+        let (mut reading, mut told) = (None, Vec::new());
+        for change in [
+            "CREATE TABLE a(id INTEGER PRIMARY KEY, v TEXT); CREATE TABLE keyless(v)",
+            "",
+            "ALTER TABLE a ADD COLUMN w",
+            "INSERT INTO a VALUES (1, 2, 3)",
+            "CREATE UNIQUE INDEX once ON a(w)",
+            "CREATE TABLE b(id TEXT PRIMARY KEY); DROP TABLE keyless",
+            "",
+        ] {
+            app.execute_batch(change).unwrap();
+            let mut store = Store::open(&replica, "here", Manners::default()).unwrap();
+            store.recall(reading.take());
+            let refused = store.attach(2_461_000.0).unwrap().refused;
+            let tables: Vec<String> = store
+                .tables()
+                .map(|synced| format!("{}({}){}", synced.name(), synced.columns.join(","), synced.table.unique.len()))
+                .collect();
+            let mut fresh = Store::open(&replica, "here", Manners::default()).unwrap();
+            assert_eq!(fresh.attach(2_461_000.0).unwrap().refused, refused, "{change}");
+            assert_eq!(fresh.schema(), store.schema(), "{change}");
+            // A second look of the same cycle finds them as well.
+            store.load().unwrap();
+            assert_eq!(fresh.schema(), store.schema(), "{change}");
+            told.push(tables.join(" "));
+            reading = Some(store.reading());
+            store.close();
+        }
+        let expected = [
+            "a(id,v)0",
+            "a(id,v)0",
+            "a(id,v,w)0",
+            "a(id,v,w)0",
+            "a(id,v,w)1",
+            "a(id,v,w)1 b(id)0",
+            "a(id,v,w)1 b(id)0",
+        ];
+        assert_eq!(told, expected);
+    }
 }

@@ -113,6 +113,8 @@ pub struct Store {
     pub(crate) device: String,
     pub terms: Terms,
     pub(crate) doubts: Doubts,
+    /// What `tables` were read from.
+    pub(crate) reading: attach::Reading,
 }
 
 impl Store {

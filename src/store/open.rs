@@ -33,7 +33,11 @@ impl Default for Manners {
 impl Store {
     /// Opens the file of `replica`. `attach` comes next, before anything else.
     pub fn open(replica: &Replica, device: &str, manners: Manners) -> Result<Store> {
-        let db = connect(&replica.database, manners)?;
+        Store::over(File(connect(&replica.database, manners)?), replica, device)
+    }
+
+    /// The same of a file that is open.
+    pub fn over(File(db): File, replica: &Replica, device: &str) -> Result<Store> {
         let mut store = Store {
             db,
             replica: replica.clone(),
@@ -43,6 +47,7 @@ impl Store {
             device: device.to_owned(),
             terms: Default::default(),
             doubts: Default::default(),
+            reading: Default::default(),
         };
         if store.is_attached()? {
             store.era = meta::get(&store.db, "era")?.unwrap_or(1);
@@ -69,6 +74,16 @@ impl Store {
 pub(crate) fn has_layout(db: &Connection) -> Result<bool> {
     let found = "SELECT count(*) FROM sqlite_schema WHERE name = '_homing_meta'";
     Ok(db.query_row(found, [], |row| row.get::<_, i64>(0))? > 0)
+}
+
+/// A file that was opened as a `Store` opens it.
+pub struct File(pub(crate) Connection);
+
+impl File {
+    /// See `Store::close`.
+    pub fn close(self) {
+        let _ = self.0.close();
+    }
 }
 
 pub(crate) fn connect(path: &Path, manners: Manners) -> Result<Connection> {

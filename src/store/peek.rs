@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use rusqlite::Connection;
+
+pub use super::open::File;
 use super::open::{Manners, connect, has_layout};
-use super::{Result, meta};
+use super::{Result, Store, meta};
 
 /// What a glance shows. Two equal glances: nothing to do.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,10 +24,21 @@ pub struct Glance {
     pub tables: Vec<String>,
 }
 
-/// Opens, looks, closes. `after`: the newest place that was known before.
-pub fn glance(path: &Path, after: i64) -> Result<Glance> {
+/// Opens and looks. `after`: the newest place that was known before.
+pub fn glance(path: &Path, after: i64) -> Result<(Glance, File)> {
     let db = connect(path, Manners::default())?;
-    if !has_layout(&db)? {
+    Ok((look(&db, after)?, File(db)))
+}
+
+impl Store {
+    /// The same at the end of a cycle.
+    pub fn glance(&self, after: i64) -> Result<Glance> {
+        look(&self.db, after)
+    }
+}
+
+fn look(db: &Connection, after: i64) -> Result<Glance> {
+    if !has_layout(db)? {
         return Ok(Glance::default());
     }
     let newest = db.query_row("SELECT coalesce(max(seq), 0) FROM _homing_log", [], |row| row.get(0))?;
@@ -43,15 +57,13 @@ pub fn glance(path: &Path, after: i64) -> Result<Glance> {
         }
         false => 0,
     };
-    let glance = Glance {
+    Ok(Glance {
         attached: true,
         newest,
         unsent,
         action,
         schema_version: db.query_row("PRAGMA schema_version", [], |row| row.get(0))?,
-        incarnation: meta::get(&db, "incarnation")?.unwrap_or_default(),
+        incarnation: meta::get(db, "incarnation")?.unwrap_or_default(),
         tables,
-    };
-    let _ = db.close();
-    Ok(glance)
+    })
 }

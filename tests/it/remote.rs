@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use homing::model::settings::{Remote as Settings, TokenSource};
-use homing::model::{Cursor, FaultKind, ReasonCode};
+use homing::model::{Cursor, FaultKind, ReasonCode, Revision};
 use homing::protocol::body::Packing;
 use homing::remote::homing::HomingRemote;
 use homing::remote::{Hint, Remote, RemoteError};
@@ -334,6 +334,24 @@ fn a_page_that_came_ahead_of_a_push_is_asked_for_again_after_it() {
     let places: Vec<&str> =
         places.iter().filter_map(|line| line.split(['/', ' ']).rfind(|part| ["pull", "push"].contains(part))).collect();
     assert_eq!(places, ["pull", "pull", "push", "pull"]);
+}
+
+#[test]
+fn a_hint_of_what_was_pulled_is_no_news_and_any_other_has_the_next_page_asked_for_ahead() {
+    let server = Server::answering(|_, out| hub(out, "200 OK", "", EMPTY_PAGE));
+    let mut client = server.client();
+    assert!(!client.remote.has_pulled(Revision(1)), "nothing was pulled yet");
+    client.remote.hurry();
+    let page = client.remote.pull(&ask(Some("a"))).unwrap();
+    let newer = Revision(page.head.0 + 1);
+    assert!(client.remote.has_pulled(page.head) && !client.remote.has_pulled(newer));
+    assert_eq!(server.requests().len(), 1, "before a first page nobody knows what to ask");
+    client.remote.hurry();
+    client.remote.hurry();
+    client.remote.pull(&ask(Some("c"))).unwrap();
+    let asked: Vec<serde_json::Value> =
+        server.requests().iter().map(|request| serde_json::from_slice(&request.body).unwrap()).collect();
+    assert_eq!(asked.iter().map(|asked| &asked["cursor"]).collect::<Vec<_>>(), ["a", "c"], "asked for once");
 }
 
 #[test]
@@ -669,7 +687,8 @@ fn hints_are_heard_and_a_broken_channel_is_opened_again() {
     let client = server.client();
     let (_listening, heard) = client.listen();
     let heard: Vec<Hint> = (0..5).map(|_| heard.recv_timeout(LONG).unwrap()).collect();
-    assert_eq!(heard, [Hint::Open, Hint::More, Hint::Lost, Hint::Open, Hint::More]);
+    let more = Hint::More(Some(Revision(7)));
+    assert_eq!(heard, [Hint::Open, more.clone(), Hint::Lost, Hint::Open, more]);
     let request = &server.requests()[0];
     assert_eq!(request.line, "GET /v1/scopes/@me/live?device=desk+%26+lamp HTTP/1.1");
     assert_eq!(request.header("authorization"), Some("Bearer s3cret"));
@@ -685,7 +704,8 @@ fn a_flood_of_hints_is_heard_at_a_measured_pace() {
     let (_listening, heard) = client.listen();
     assert_eq!(heard.recv_timeout(LONG), Ok(Hint::Open));
     let began = Instant::now();
-    let hints = std::iter::from_fn(|| heard.recv_timeout(LONG).ok()).take_while(|hint| *hint == Hint::More).count();
+    let hints =
+        std::iter::from_fn(|| heard.recv_timeout(LONG).ok()).take_while(|hint| matches!(hint, Hint::More(_))).count();
     let most = began.elapsed().as_millis() as usize / 20 + 2;
     assert!((1..=most).contains(&hints), "{hints} hints heard, {most} at most in that time");
 }

@@ -207,7 +207,7 @@ fn broker(replica: &Replica, remote: &dyn Remote, report: &mut Report) {
         match heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Hint::Away(why)) => return report.warning("broker", name, why, mend),
             Ok(Hint::Open) => return report.well("broker", name, "the broker lets this device listen"),
-            Ok(Hint::More | Hint::Lost) => {}
+            Ok(Hint::More(_) | Hint::Lost) => {}
             Err(_) => return report.warning("broker", name, "the MQTT broker does not answer", mend),
         }
     }

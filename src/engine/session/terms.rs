@@ -24,6 +24,11 @@ pub enum Wake {
 }
 
 impl Wake {
+    /// Tells of rows alone, and is to be quick: nothing suggests that the remote is another.
+    pub(super) fn is_quick(self) -> bool {
+        matches!(self, Wake::Write | Wake::Live)
+    }
+
     pub fn word(self) -> &'static str {
         match self {
             Wake::Start => "start",
@@ -70,6 +75,9 @@ pub enum Step {
     Begin,
     /// Introduce ourselves to the remote; compare incarnations and epochs.
     Greet,
+    /// Instead of greeting: the remote was greeted `age` ago, and where all here is as it
+    /// was then, its welcome still holds.
+    Nod { age: Millis },
     /// Compare a stretch of rows with their bases.
     Audit,
     /// Choose the next batch and save it.

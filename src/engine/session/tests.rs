@@ -402,3 +402,54 @@ fn a_fault_of_the_file_is_tried_again_while_everything_waits() {
     session.handle(next, Event::Tick);
     assert!(session.is_running() && session.is_cut_short());
 }
+
+/// The first step after `wake`, and the cycle to its end.
+fn first_step(session: &mut Session, now: Millis, wake: Wake, reports: &[Report]) -> Step {
+    session.handle(now, Event::Wake(wake));
+    let mut first = None;
+    for report in reports {
+        for action in session.handle(now, Event::Done(report.clone())) {
+            if let Action::Do(step) = action {
+                first = first.or(Some(step));
+            }
+        }
+    }
+    first.expect("a step after the beginning")
+}
+
+/// A write or a hint a moment after a greeting needs no other; whatever else wakes the
+/// session, or went wrong, is a reason to greet.
+#[test]
+fn a_quick_cycle_a_moment_after_a_greeting_nods_and_no_other_does() {
+    let mut session = session();
+    let mut step = |now, wake| first_step(&mut session, now, wake, &QUIET);
+    assert_eq!(step(0, Wake::Start), Step::Greet);
+    assert_eq!(step(10, Wake::Live), Step::Nod { age: 10 });
+    assert_eq!(step(59_999, Wake::Write), Step::Nod { age: 59_999 });
+    // Nodding does not make the greeting any younger.
+    assert_eq!(step(60_000, Wake::Live), Step::Greet);
+    assert_eq!(step(60_001, Wake::Live), Step::Nod { age: 1 });
+    for wake in [Wake::Timer, Wake::Reachable, Wake::Network, Wake::Foreground, Wake::Supply, Wake::Command] {
+        assert_eq!(step(60_002, wake), Step::Greet, "{wake:?}");
+    }
+}
+
+#[test]
+fn after_trouble_a_greeting_comes_first() {
+    let mut session = session();
+    first_step(&mut session, 0, Wake::Start, &QUIET);
+    // The remote finds that this device's place is over: it is greeted within the cycle.
+    session.handle(1, Event::Wake(Wake::Live));
+    assert_eq!(session.handle(1, Event::Done(Report::Began)), [Action::Do(Step::Nod { age: 1 })]);
+    assert_eq!(session.handle(1, Event::Done(Report::Renewed)), [Action::Do(Step::Greet)]);
+    session.handle(2, Event::Failed(fault(FaultKind::Network)));
+    session.handle(2, Event::Done(Report::Ended { retry_in: None }));
+    assert_eq!(first_step(&mut session, 3, Wake::Reachable, &QUIET), Step::Greet);
+    // One that is heard while a quick cycle runs is not lost among quick ones.
+    session.handle(4, Event::Wake(Wake::Live));
+    assert_eq!(session.handle(4, Event::Done(Report::Began)), [Action::Do(Step::Nod { age: 1 })]);
+    session.handle(4, Event::Wake(Wake::Live));
+    session.handle(4, Event::Wake(Wake::Reachable));
+    run(&mut session, &QUIET[1..]);
+    assert_eq!(session.handle(4, Event::Done(Report::Began)), [Action::Do(Step::Greet)]);
+}

@@ -8,7 +8,7 @@ use super::Question;
 use super::call::Purpose;
 use crate::remote::http::live::Door;
 use crate::remote::http::{Connection, Event};
-use crate::remote::{RemoteError, Result};
+use crate::remote::{Hint, RemoteError, Result};
 
 /// Names that are given to events which only keep the way open.
 const BEATS: [&str; 4] = ["ping", "beat", "heartbeat", "keepalive"];
@@ -24,7 +24,7 @@ impl Door for BackendDoor {
         connection.refused_question(response, Purpose::Pull).await
     }
 
-    fn is_hint(&self, event: &Event) -> bool {
-        !BEATS.contains(&event.name.as_str())
+    fn hint(&self, event: &Event) -> Option<Hint> {
+        (!BEATS.contains(&event.name.as_str())).then_some(Hint::More(None))
     }
 }

@@ -3,9 +3,10 @@
 use reqwest::Response;
 use reqwest::header::ACCEPT;
 
+use crate::model::Revision;
 use crate::remote::http::live::Door;
 use crate::remote::http::{Connection, Event};
-use crate::remote::{RemoteError, Result};
+use crate::remote::{Hint, RemoteError, Result};
 
 pub struct HubDoor;
 
@@ -24,7 +25,7 @@ impl Door for HubDoor {
         connection.refusal(response).await
     }
 
-    fn is_hint(&self, event: &Event) -> bool {
-        event.name == "hint"
+    fn hint(&self, event: &Event) -> Option<Hint> {
+        (event.name == "hint").then(|| Hint::More(event.data.parse().ok().map(Revision)))
     }
 }

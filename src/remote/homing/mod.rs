@@ -8,8 +8,8 @@
 //! must survive.
 //!
 //! While a page is applied the next one is on its way: whoever gets a page that has more
-//! after it will ask for just that. It is used for that question alone, and not once
-//! something was pushed, or a new cycle began, in between.
+//! after it will ask for just that. So will whoever heard a hint. It is used for that
+//! question alone, and not once something was pushed, or the hub was greeted, in between.
 
 mod exchange;
 mod live;
@@ -39,6 +39,10 @@ pub struct HomingRemote {
     /// The hub's epoch as this caller last heard it. Another one in an answer means that
     /// the hub began a new log in between.
     epoch: Mutex<Option<String>>,
+    /// Everything up to there was pulled, within that epoch.
+    pulled: Option<Revision>,
+    /// What to ask next, after the last page there was.
+    next: Option<protocol::Pull>,
     ahead: Option<Ahead>,
     under_way: Option<UnderWay>,
 }
@@ -86,6 +90,8 @@ impl HomingRemote {
             epoch: Mutex::new(None),
             ahead: None,
             under_way: None,
+            pulled: None,
+            next: None,
         })
     }
 
@@ -165,8 +171,10 @@ impl Remote for HomingRemote {
         if limits.batch_rows_max == 0 || limits.body_bytes_max == 0 || limits.row_bytes_max == 0 {
             return Err(self.rubbish("a welcome with a limit of 0"));
         }
-        *self.epoch.get_mut().expect("BUG: the epoch's lock is never held across a panic") =
-            Some(welcome.epoch.clone());
+        let epoch = self.epoch.get_mut().expect("BUG: the epoch's lock is never held across a panic");
+        if epoch.replace(welcome.epoch.clone()).as_ref() != Some(&welcome.epoch) {
+            (self.pulled, self.next) = (None, None);
+        }
         Ok(Greeted {
             epoch: welcome.epoch,
             head: welcome.head,
@@ -235,8 +243,11 @@ impl Remote for HomingRemote {
         if page.more && question.cursor.as_deref() == Some(page.cursor.0.as_str()) {
             return Err(self.rubbish("a page that says there is more and moves nowhere"));
         }
+        let next = protocol::Pull { cursor: Some(page.cursor.0.clone()), ..question };
         if page.more {
-            self.ask_ahead(protocol::Pull { cursor: Some(page.cursor.0.clone()), ..question });
+            self.ask_ahead(next);
+        } else {
+            (self.pulled, self.next) = (Some(page.head), Some(next));
         }
         Ok(page)
     }
@@ -275,6 +286,16 @@ impl Remote for HomingRemote {
 
     fn listen(&self, hear: Box<dyn Fn(Hint) + Send + Sync>) -> Option<Listening> {
         Some(http::live::listen(live::HubDoor, self.connection.clone(), &self.runtime, hear))
+    }
+
+    fn hurry(&mut self) {
+        if let (Some(next), None) = (&self.next, &self.ahead) {
+            self.ask_ahead(next.clone());
+        }
+    }
+
+    fn has_pulled(&self, head: Revision) -> bool {
+        self.pulled.is_some_and(|pulled| head <= pulled)
     }
 
     /// Counts bodies, as they travel.

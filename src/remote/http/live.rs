@@ -39,7 +39,8 @@ pub trait Door: Send + Sync + 'static {
     /// What a refusal means.
     fn refusal(&self, connection: &Connection, response: Response) -> impl Future<Output = RemoteError> + Send;
 
-    fn is_hint(&self, event: &Event) -> bool;
+    /// What the event tells, if it is one of this remote's.
+    fn hint(&self, event: &Event) -> Option<Hint>;
 }
 
 /// Listens until the answer is dropped, or the agent stops.
@@ -121,8 +122,9 @@ async fn follow(door: &impl Door, connection: &Connection, mut response: Respons
         let Ok(events) = events.feed(&piece) else {
             return fault::rubbish(connection.host(), "an event that does not end");
         };
-        if events.iter().any(|event| door.is_hint(event)) {
-            hear(Hint::More);
+        // The last one says the most.
+        if let Some(hint) = events.iter().rev().find_map(|event| door.hint(event)) {
+            hear(hint);
             // What comes in meanwhile waits in the socket, and is one hint when read.
             sleep(HINT_PAUSE).await;
         }

@@ -145,7 +145,7 @@ async fn follow(mut talk: Talk, broker: &Broker, connection: &Shared, topic: &st
                 }
             },
             () = sleep_until(deaf_until), if more => {
-                hear(Hint::More);
+                hear(Hint::More(None));
                 (deaf_until, more) = (Instant::now() + HEARD_PAUSE, false);
             }
             () = broker.bell.rung_after(quiet_until) => {
