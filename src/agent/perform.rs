@@ -5,6 +5,7 @@
 //! is the session's to say.
 
 mod act;
+mod courtesy;
 mod receive;
 mod send;
 
@@ -13,6 +14,7 @@ pub use self::send::{candidates, staying};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use self::courtesy::Courtesy;
 use super::clock::Clock;
 use super::memory::Memory;
 use super::rules::Rules;
@@ -99,6 +101,7 @@ pub struct Performer {
     /// The remote has newer rows than the batch knew of.
     behind: bool,
     incoming: Option<Incoming>,
+    courtesy: Courtesy,
     /// Actions up to here may go: the rows that were written before them have gone.
     actions_upto: i64,
     folding: Folding,
@@ -127,6 +130,7 @@ impl Performer {
             greeted: None,
             offset: 0,
             rows_max: None,
+            courtesy: Courtesy::default(),
             auditing: Auditing::default(),
             flight: None,
             answer: None,
@@ -421,6 +425,7 @@ impl Performer {
         self.flight = None;
         self.answer = None;
         self.incoming = None;
+        self.courtesy = Courtesy::default();
         self.folding = Folding::default();
         self.stumbled = None;
         self.auditing = Auditing::default();

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Performer, give_way, note_changed};
+use super::{Performer, note_changed};
 use crate::engine::session::Report;
 use crate::model::Fault;
 use crate::model::status::Progress;
@@ -51,11 +51,12 @@ impl Performer {
         let (Some(store), Some(rules)) = (&mut self.store, &self.rules) else {
             unreachable!("BUG: applying is within a cycle")
         };
+        let slice = self.courtesy.slice(slice, store)?;
+        store.make_ready(incoming, slice.rows_max);
+        self.courtesy.wait();
         let began = Instant::now();
         let applied = store.apply(incoming, rules, now, slice)?;
-        if !applied.done {
-            give_way(slice, began);
-        }
+        self.courtesy.freed(slice, began);
         self.tally.cycle.pulled += applied.rows;
         self.tally.cycle.conflicts += applied.conflicts;
         let (more, left) = (incoming.more(), incoming.rows_left());

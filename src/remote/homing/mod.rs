@@ -9,7 +9,8 @@
 //!
 //! While a page is applied the next one is on its way: whoever gets a page that has more
 //! after it will ask for just that. It is used for that question alone, and not once
-//! something was pushed, or a new cycle began, in between.
+//! something was pushed, or a new cycle began, in between. It is read and understood on
+//! the runtime's thread, so that the one that applies has nothing to do but that.
 
 mod exchange;
 mod live;
@@ -44,7 +45,7 @@ pub struct HomingRemote {
 /// A page asked for before its turn.
 struct Ahead {
     question: protocol::Pull,
-    answer: JoinHandle<Result<protocol::Pulled>>,
+    answer: JoinHandle<Result<Page>>,
 }
 
 impl Drop for Ahead {
@@ -78,19 +79,19 @@ impl HomingRemote {
     }
 
     /// The page that was asked for ahead, if it is this one; else it is asked for now.
-    fn page(&mut self, question: &protocol::Pull) -> Result<protocol::Pulled> {
+    fn page(&mut self, question: &protocol::Pull) -> Result<Page> {
         match self.ahead.take() {
             Some(mut ahead) if ahead.question == *question => {
                 let answered = self.runtime.block_on(&mut ahead.answer);
                 answered.unwrap_or_else(|_| Err(fault::interrupted().into()))
             }
-            _ => self.ask("pull", question),
+            _ => self.runtime.block_on(paged(&self.connection, &json(question))),
         }
     }
 
     fn ask_ahead(&mut self, question: protocol::Pull) {
         let (connection, body) = (self.connection.clone(), json(&question));
-        let answer = self.runtime.spawn(async move { exchanged(&connection, "pull", &body).await });
+        let answer = self.runtime.spawn(async move { paged(&connection, &body).await });
         self.ahead = Some(Ahead { question, answer });
     }
 
@@ -196,9 +197,8 @@ impl Remote for HomingRemote {
             rows_max: ask.rows_max,
             bytes_max: ask.bytes_max,
         };
-        let pulled = self.page(&question)?;
-        self.same_epoch(&pulled.epoch)?;
-        let page = body::page(pulled).map_err(|flaw| self.rubbish(&flaw))?;
+        let page = self.page(&question)?;
+        self.same_epoch(&page.epoch)?;
         // Without this, a hub could keep us pulling the same place for ever.
         if page.more && question.cursor.as_deref() == Some(page.cursor.0.as_str()) {
             return Err(self.rubbish("a page that says there is more and moves nowhere"));
@@ -262,6 +262,12 @@ async fn exchanged<Reply: DeserializeOwned>(connection: &Connection, place: &str
             fault::rubbish(connection.host(), &text).into()
         }
     })
+}
+
+/// One page, as the model knows it.
+async fn paged(connection: &Connection, question: &[u8]) -> Result<Page> {
+    let pulled: protocol::Pulled = exchanged(connection, "pull", question).await?;
+    body::page(pulled).map_err(|flaw| fault::rubbish(connection.host(), &flaw).into())
 }
 
 fn json<Message: Serialize>(message: &Message) -> Vec<u8> {
