@@ -37,8 +37,10 @@ use crate::store::{Judge, Now, Slice, Store, Terms};
 
 /// Rows an audit compares in one read transaction.
 const AUDIT_ROWS: usize = 2_000;
-/// The WAL is folded in passing after this many rows.
+/// The WAL is folded in passing after this many rows; sooner while an app writes, whose
+/// own commits would fold it once it is longer than 1,000 pages.
 const FOLD_ROWS: u64 = 20_000;
+const FOLD_ROWS_IN_COMPANY: u64 = 2_000;
 
 /// What a cycle has to tell when it has ended, and meanwhile.
 #[derive(Clone, Debug, Default)]
@@ -403,7 +405,8 @@ impl Performer {
     /// A long transfer must not leave a long WAL behind.
     fn fold(&mut self, rows: u64) {
         self.unfolded += rows;
-        if self.unfolded > FOLD_ROWS {
+        let rows_max = if self.courtesy.has_company() { FOLD_ROWS_IN_COMPANY } else { FOLD_ROWS };
+        if self.unfolded > rows_max {
             self.store_mut().fold();
             self.unfolded = 0;
         }

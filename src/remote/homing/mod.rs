@@ -9,9 +9,10 @@
 //!
 //! While a page is applied the next one is on its way: whoever gets a page that has more
 //! after it will ask for just that. It is used for that question alone, and not once
-//! something was pushed, or a new cycle began, in between. It is read and understood on
-//! the runtime's thread, so that the one that applies has nothing to do but that.
+//! something was pushed, or a new cycle began, in between. The runtime's thread reads and
+//! understands it, and before it does, asks for the one after (`ahead`).
 
+mod ahead;
 mod exchange;
 mod live;
 
@@ -19,8 +20,8 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 
+use self::ahead::{Ahead, Paged};
 use super::http::{self, Connection, Line, fault};
 use super::{
     Abilities, Answer, Ask, Batch, Digest, Greeted, Greeting, Hint, Listening, Marks, Remembered, Remote, RemoteError,
@@ -40,18 +41,6 @@ pub struct HomingRemote {
     /// the hub began a new log in between.
     epoch: Mutex<Option<String>>,
     ahead: Option<Ahead>,
-}
-
-/// A page asked for before its turn.
-struct Ahead {
-    question: protocol::Pull,
-    answer: JoinHandle<Result<Page>>,
-}
-
-impl Drop for Ahead {
-    fn drop(&mut self) {
-        self.answer.abort();
-    }
 }
 
 impl HomingRemote {
@@ -80,19 +69,11 @@ impl HomingRemote {
 
     /// The page that was asked for ahead, if it is this one; else it is asked for now.
     fn page(&mut self, question: &protocol::Pull) -> Result<Page> {
-        match self.ahead.take() {
-            Some(mut ahead) if ahead.question == *question => {
-                let answered = self.runtime.block_on(&mut ahead.answer);
-                answered.unwrap_or_else(|_| Err(fault::interrupted().into()))
-            }
-            _ => self.runtime.block_on(paged(&self.connection, &json(question))),
-        }
-    }
-
-    fn ask_ahead(&mut self, question: protocol::Pull) {
-        let (connection, body) = (self.connection.clone(), json(&question));
-        let answer = self.runtime.spawn(async move { paged(&connection, &body).await });
-        self.ahead = Some(Ahead { question, answer });
+        let ahead = self.ahead.take().filter(|ahead| ahead.answers(question));
+        let ahead = ahead.unwrap_or_else(|| Ahead::new(&self.runtime, &self.connection, question.clone()));
+        let Paged { page, next } = self.runtime.block_on(ahead.page())?;
+        self.ahead = next.map(|next| Ahead::of(&self.runtime, &self.connection, next));
+        Ok(page)
     }
 
     fn rubbish(&self, what: &str) -> RemoteError {
@@ -201,10 +182,8 @@ impl Remote for HomingRemote {
         self.same_epoch(&page.epoch)?;
         // Without this, a hub could keep us pulling the same place for ever.
         if page.more && question.cursor.as_deref() == Some(page.cursor.0.as_str()) {
+            self.ahead = None;
             return Err(self.rubbish("a page that says there is more and moves nowhere"));
-        }
-        if page.more {
-            self.ask_ahead(protocol::Pull { cursor: Some(page.cursor.0.clone()), ..question });
         }
         Ok(page)
     }
@@ -253,8 +232,11 @@ impl Remote for HomingRemote {
 
 /// One question and its answer, understood.
 async fn exchanged<Reply: DeserializeOwned>(connection: &Connection, place: &str, question: &[u8]) -> Result<Reply> {
-    let reply = connection.post(place, question, ANSWER_BYTES_MAX).await?;
-    serde_json::from_slice(&reply).map_err(|error| match error.is_eof() {
+    understood(connection, &connection.post(place, question, ANSWER_BYTES_MAX).await?)
+}
+
+fn understood<Reply: DeserializeOwned>(connection: &Connection, reply: &[u8]) -> Result<Reply> {
+    serde_json::from_slice(reply).map_err(|error| match error.is_eof() {
         true => fault::broken_off(connection.host(), reply.len()).into(),
         // The error's own text could quote a row; only its place is safe to print.
         false => {
@@ -262,12 +244,6 @@ async fn exchanged<Reply: DeserializeOwned>(connection: &Connection, place: &str
             fault::rubbish(connection.host(), &text).into()
         }
     })
-}
-
-/// One page, as the model knows it.
-async fn paged(connection: &Connection, question: &[u8]) -> Result<Page> {
-    let pulled: protocol::Pulled = exchanged(connection, "pull", question).await?;
-    body::page(pulled).map_err(|flaw| fault::rubbish(connection.host(), &flaw).into())
 }
 
 fn json<Message: Serialize>(message: &Message) -> Vec<u8> {
