@@ -20,6 +20,7 @@ mod live;
 mod meanwhile;
 mod outbox;
 mod process;
+mod pull;
 mod rig;
 mod table;
 mod transfer;
@@ -70,6 +71,8 @@ const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("capture", capture::run),
     ("transfer", transfer::tasks),
     ("transfer-wide", transfer::orders),
+    ("many", pull::many),
+    ("behind", pull::behind),
     ("backends", backends::run),
     ("meanwhile", meanwhile::run),
     ("live", live::run),

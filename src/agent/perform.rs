@@ -6,6 +6,7 @@
 
 mod act;
 mod ahead;
+mod courtesy;
 mod nod;
 mod receive;
 mod send;
@@ -16,12 +17,13 @@ pub use self::send::{ROOM_ROWS, candidates, staying};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use self::courtesy::Courtesy;
 use self::nod::Welcome;
 use super::clock::Clock;
 use super::memory::Memory;
 use super::rules::Rules;
-use crate::engine::Growth;
 use super::watch::{Print, Sight};
+use crate::engine::Growth;
 use crate::engine::incarnation::{self, Judgement, Known, Mark};
 use crate::engine::session::{Report, Step};
 use crate::engine::skew;
@@ -42,8 +44,10 @@ use crate::store::{Judge, Now, Slice, Store, Terms};
 
 /// Rows an audit compares in one read transaction.
 const AUDIT_ROWS: usize = 2_000;
-/// The WAL is folded in passing after this many rows.
+/// The WAL is folded in passing after this many rows; sooner while an app writes, whose
+/// own commits would fold it once it is longer than 1,000 pages.
 const FOLD_ROWS: u64 = 20_000;
+const FOLD_ROWS_IN_COMPANY: u64 = 2_000;
 
 /// What a cycle has to tell when it has ended, and meanwhile.
 #[derive(Clone, Debug, Default)]
@@ -118,6 +122,7 @@ pub struct Performer {
     /// The remote has newer rows than the batch knew of.
     behind: bool,
     incoming: Option<Incoming>,
+    courtesy: Courtesy,
     /// Actions up to here may go: the rows that were written before them have gone.
     actions_upto: i64,
     folding: Folding,
@@ -157,6 +162,7 @@ impl Performer {
             growth: Growth::default(),
             more: false,
             ahead: None,
+            courtesy: Courtesy::default(),
             auditing: Auditing::default(),
             flight: None,
             answer: None,
@@ -472,7 +478,8 @@ impl Performer {
     /// A long transfer must not leave a long WAL behind.
     fn fold(&mut self, rows: u64) {
         self.unfolded += rows;
-        if self.unfolded > FOLD_ROWS {
+        let rows_max = if self.courtesy.has_company() { FOLD_ROWS_IN_COMPANY } else { FOLD_ROWS };
+        if self.unfolded > rows_max {
             self.store_mut().fold();
             self.unfolded = 0;
         }
@@ -497,6 +504,7 @@ impl Performer {
         self.ahead = None;
         self.answer = None;
         self.incoming = None;
+        self.courtesy = Courtesy::default();
         self.folding = Folding::default();
         self.stumbled = None;
         self.auditing = Auditing::default();

@@ -56,7 +56,7 @@ pub fn reference() -> String {
 pub fn presets() -> String {
     let off = |value: Option<String>| value.unwrap_or_else(|| "off".to_owned());
     type Show<'a> = &'a dyn Fn(&Preset) -> String;
-    let rows: [(&str, Show); 18] = [
+    let rows: [(&str, Show); 19] = [
         ("schedule.every", &|preset| off(preset.schedule.every.map(in_units))),
         ("schedule.debounce", &|preset| in_units(preset.schedule.debounce)),
         ("schedule.debounce_max", &|preset| in_units(preset.schedule.debounce_max)),

@@ -10,9 +10,11 @@ use std::time::Instant;
 
 use rusqlite::config::DbConfig;
 
+use super::arrive::Arrivals;
+use super::ready::{Ready, stretches};
 use super::receive::Incoming;
 use super::take::{Manner, Taken};
-use super::{Judge, Now, Result, Slice, Store, Writer};
+use super::{Judge, Now, Result, Slice, Store, Synced, Writer};
 use crate::model::{Key, ReasonCode, RemoteRow};
 
 /// What a held deletion says.
@@ -39,13 +41,15 @@ impl Store {
         if fires {
             self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
         }
+        self.make_ready(incoming, slice.rows_max);
+        let stretches = stretches(incoming.ready.iter().take(slice.rows_max));
         let applied = self.write(|writer| {
             let mut applied = Applied::default();
-            let from = incoming.next;
             let manner = Manner { judge, now, company: &incoming.company, caught_up: false, parked: false };
             let mut tally = Tally { applied: &mut applied, blocked: Vec::new() };
             let newest = if fires { Some(writer.newest()?) } else { None };
-            let next = writer.take_units(incoming, slice, manner, &mut tally)?;
+            let arrivals = writer.arrivals(&stretches)?;
+            let next = writer.take_units(incoming, slice, arrivals, manner, &mut tally)?;
             if let Some(newest) = newest {
                 writer.silence(newest, &tally)?;
             }
@@ -58,13 +62,13 @@ impl Store {
                 }
             }
             applied.done = last;
-            Ok((applied, from, next))
+            Ok((applied, next))
         });
         if fires {
             self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         }
-        let (applied, _, next) = applied?;
-        incoming.next = next;
+        let (applied, next) = applied?;
+        incoming.pass(next);
         Ok(applied)
     }
 }
@@ -73,7 +77,10 @@ impl Applied {
     /// The row is not as it was.
     pub(super) fn note(&mut self, row: &RemoteRow) {
         self.rows += 1;
-        self.changed.entry(row.table.clone()).or_default().push(row.key.clone());
+        match self.changed.get_mut(&row.table) {
+            Some(keys) => keys.push(row.key.clone()),
+            None => drop(self.changed.insert(row.table.clone(), vec![row.key.clone()])),
+        }
     }
 }
 
@@ -104,43 +111,61 @@ impl Tally<'_> {
     }
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
     /// Takes units until the slice is full; a unit is never split unless it alone is
     /// more than a slice. Returns where to go on.
-    fn take_units(&mut self, incoming: &Incoming, slice: Slice, manner: Manner, tally: &mut Tally) -> Result<usize> {
+    fn take_units(
+        &mut self,
+        incoming: &Incoming,
+        slice: Slice,
+        mut arrivals: Arrivals<'a>,
+        manner: Manner,
+        tally: &mut Tally,
+    ) -> Result<usize> {
         let start = Instant::now();
+        let first = incoming.units.start(incoming.next);
         let mut taken = 0;
         let mut next = incoming.next;
         while next < incoming.units.len() {
-            let unit = &incoming.units[next];
+            let unit = incoming.units.range(next);
             let late = slice.time_max.is_some_and(|time_max| start.elapsed() > time_max);
             if taken > 0 && (late || taken + unit.len() > slice.rows_max) {
                 break;
             }
-            for at in unit {
-                let row = &incoming.page.rows[*at];
-                let done = match self.waits_for_consent(row, &incoming.held)? {
-                    true => Taken::Blocked(ReasonCode::MassDeletion, CONSENT.to_owned()),
-                    false => self.take(row, manner)?,
-                };
+            taken += unit.len();
+            for turn in unit {
+                let row = &incoming.page.rows[incoming.units.place(turn)];
+                let done = self.take_ready(row, &incoming.ready[turn - first], incoming, &mut arrivals, manner)?;
                 tally.count(row, done);
             }
-            taken += unit.len();
             next += 1;
         }
         Ok(next)
     }
 
+    fn take_ready(
+        &mut self,
+        row: &RemoteRow,
+        ready: &Ready,
+        incoming: &Incoming,
+        arrivals: &mut Arrivals<'a>,
+        manner: Manner,
+    ) -> Result<Taken> {
+        let tables = self.tables;
+        let Some(synced) = ready.tab.and_then(|tab| tables.get(&tab)) else { return Ok(Taken::Known) };
+        if self.waits_for_consent(row, synced, &ready.key, &incoming.held)? {
+            return Ok(Taken::Blocked(ReasonCode::MassDeletion, CONSENT.to_owned()));
+        }
+        match self.arrive(arrivals, synced, row, ready, manner)? {
+            Some(taken) => Ok(taken),
+            None => self.take_into(synced, row, ready.key.clone(), manner),
+        }
+    }
+
     /// A deletion among so many that a person is asked first. One that was never here,
     /// or is gone already, needs nobody's consent.
-    fn waits_for_consent(&self, row: &RemoteRow, held: &HashSet<i64>) -> Result<bool> {
-        if row.row.is_some() || held.is_empty() {
-            return Ok(false);
-        }
-        match self.find(&row.table) {
-            Some(synced) if held.contains(&synced.id) => Ok(self.base(synced, &row.key.encode())?.is_some()),
-            _ => Ok(false),
-        }
+    fn waits_for_consent(&self, row: &RemoteRow, synced: &Synced, key: &[u8], held: &HashSet<i64>) -> Result<bool> {
+        Ok(row.row.is_none() && held.contains(&synced.id) && self.has_base(synced, key)?)
     }
 
     fn newest(&self) -> Result<i64> {
@@ -221,7 +246,7 @@ impl Writer<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::model::conflict::{Meeting, Resolution};
     use crate::model::page::{Cursor, Page, Span};
@@ -242,7 +267,7 @@ mod tests {
         }
     }
 
-    fn page(rows: impl Iterator<Item = (i64, Option<&'static str>)>, head: i64) -> Page {
+    pub(crate) fn page(rows: impl Iterator<Item = (i64, Option<&'static str>)>, head: i64) -> Page {
         let row = |(at, (number, text)): (usize, (i64, Option<&str>))| RemoteRow {
             table: "task".into(),
             key: Key(vec![Value::Integer(number)]),
@@ -262,10 +287,14 @@ mod tests {
     }
 
     /// A store on an app's database with one table.
-    fn opened(folder: &std::path::Path) -> (rusqlite::Connection, Store) {
+    pub(crate) fn opened(folder: &std::path::Path) -> (rusqlite::Connection, Store) {
+        opened_with(folder, "CREATE TABLE task(id INTEGER PRIMARY KEY, title TEXT NOT NULL)")
+    }
+
+    pub(crate) fn opened_with(folder: &std::path::Path, schema: &str) -> (rusqlite::Connection, Store) {
         let path = folder.join("app.db");
         let app = rusqlite::Connection::open(&path).unwrap();
-        app.execute_batch("CREATE TABLE task(id INTEGER PRIMARY KEY, title TEXT NOT NULL)").unwrap();
+        app.execute_batch(schema).unwrap();
         let remote = Remote {
             kind: "homing".into(),
             url: String::new(),
@@ -293,7 +322,7 @@ mod tests {
         (app, store)
     }
 
-    const NOW: Now = Now { millis: 1, offset: 0 };
+    pub(crate) const NOW: Now = Now { millis: 1, offset: 0 };
 
     fn take(store: &mut Store, page: Page) -> bool {
         let slice = Slice { rows_max: 64, time_max: None };

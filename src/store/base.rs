@@ -41,6 +41,11 @@ pub(crate) enum Difference {
     Gone,
 }
 
+/// Sets a base, whatever it was.
+pub(super) const SET: &str =
+    "INSERT INTO _homing_base(tab, key, rev, stamp, shape, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6)
+     ON CONFLICT(tab, key) DO UPDATE SET rev = ?3, stamp = ?4, shape = ?5, body = ?6";
+
 const HASHES: u8 = 0;
 const ROW: u8 = 1;
 /// Revisions are stored with their era above this many bits.
@@ -191,6 +196,11 @@ impl Writer<'_> {
         read(self.db, self.era, synced, key)
     }
 
+    pub(crate) fn has_base(&self, synced: &Synced, key: &[u8]) -> Result<bool> {
+        let mut statement = self.db.prepare_cached("SELECT 1 FROM _homing_base WHERE tab = ? AND key = ?")?;
+        Ok(statement.exists(params![synced.id, key])?)
+    }
+
     pub(crate) fn set_base(
         &self,
         synced: &Synced,
@@ -212,12 +222,14 @@ impl Writer<'_> {
         stamp: Stamp,
         body: &[u8],
     ) -> Result<()> {
-        self.db
-            .prepare_cached(
-                "INSERT INTO _homing_base(tab, key, rev, stamp, shape, body) VALUES(?1, ?2, ?3, ?4, ?5, ?6)
-                 ON CONFLICT(tab, key) DO UPDATE SET rev = ?3, stamp = ?4, shape = ?5, body = ?6",
-            )?
-            .execute(params![synced.id, key, stored(self.era, revision), stamp.0, shape, body])?;
+        self.db.prepare_cached(SET)?.execute(params![
+            synced.id,
+            key,
+            stored(self.era, revision),
+            stamp.0,
+            shape,
+            body
+        ])?;
         Ok(())
     }
 

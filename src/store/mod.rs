@@ -11,6 +11,7 @@
 
 pub mod actions;
 pub mod apply;
+pub mod arrive;
 pub mod aside;
 pub mod attach;
 pub mod audit;
@@ -32,6 +33,7 @@ pub mod outbox;
 pub mod parked;
 pub mod peek;
 pub mod put;
+pub mod ready;
 pub mod receive;
 pub mod refer;
 pub mod report;
@@ -40,6 +42,7 @@ pub mod settle;
 pub mod stage;
 pub mod table;
 pub mod take;
+pub mod units;
 pub mod untangle;
 
 use std::cell::Cell;
@@ -129,6 +132,11 @@ impl Store {
 
     pub fn find(&self, name: &str) -> Option<&Synced> {
         self.tables.values().find(|synced| synced.table.name.eq_ignore_ascii_case(name))
+    }
+
+    /// A number that moves when another connection commits to the file.
+    pub fn data_version(&self) -> Result<i64> {
+        Ok(self.db.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
     }
 
     /// Runs `work` in one transaction that holds the write lock from its start.

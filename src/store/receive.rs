@@ -3,22 +3,26 @@
 //! Parents before children, deletes after and in reverse. What a snapshot did not bring
 //! counts as deleted, and so many deletions that a person is asked are held.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
+use super::ready::Ready;
+use super::units::{Units, finder};
 use super::{Judge, Result, Store, base};
 use crate::model::page::{Page, Span};
-use crate::model::{Key, RemoteRow, Revision, Value};
+use crate::model::{Key, RemoteRow, Revision};
 use crate::sqlite::digest;
 
 /// A page on its way in.
 #[derive(Debug)]
 pub struct Incoming {
     pub(super) page: Page,
-    /// Places in `page.rows`, in groups that belong together, in the order to apply.
-    pub(super) units: Vec<Vec<usize>>,
+    pub(super) units: Units,
     pub(super) next: usize,
+    /// The next rows, prepared; the first of them is the first of unit `next`.
+    pub(super) ready: VecDeque<Ready>,
     /// Tables of which so much was deleted at the remote that a person is asked first.
     pub(super) held: HashSet<i64>,
+    /// Rows that others may refer to and that come with this page.
     pub(super) company: HashSet<(i64, Key)>,
 }
 
@@ -34,23 +38,38 @@ impl Incoming {
     pub fn rows_left(&self) -> Option<u64> {
         self.page.rows_left
     }
+
+    /// The units before `next` are applied.
+    pub(super) fn pass(&mut self, next: usize) {
+        self.ready.drain(..self.units.start(next) - self.units.start(self.next));
+        self.next = next;
+    }
 }
 
 impl Store {
     /// Orders a page for applying: parents before children, deletes after and in
     /// reverse.
     pub fn receive(&self, mut page: Page, judge: &dyn Judge) -> Result<Incoming> {
-        let mut company = HashSet::new();
-        for row in page.rows.iter().filter(|row| row.row.is_some()) {
-            if let Some(synced) = self.find(&row.table) {
-                company.insert((synced.id, row.key.clone()));
-            }
-        }
+        let company = self.company(&page);
         let forgotten = self.forgotten(&page)?;
         page.rows.extend(forgotten);
         let held = self.mass_deletions_there(&page)?;
-        let units = self.units(&page, judge);
-        Ok(Incoming { page, units, next: 0, held, company })
+        let units = Units::of(self, &page, judge);
+        Ok(Incoming { page, units, next: 0, ready: VecDeque::new(), held, company })
+    }
+
+    /// Rows of the page in tables that others refer to.
+    fn company(&self, page: &Page) -> HashSet<(i64, Key)> {
+        let foreign = self.tables.values().flat_map(|synced| &synced.table.foreign_keys);
+        let parents: HashSet<i64> =
+            foreign.filter_map(|foreign| self.find(&foreign.parent)).map(|parent| parent.id).collect();
+        if parents.is_empty() {
+            return HashSet::new();
+        }
+        let mut find = finder(self);
+        let rows = page.rows.iter().filter(|row| row.row.is_some());
+        let known = rows.filter_map(|row| Some((find(row)?.id, row)));
+        known.filter(|(tab, _)| parents.contains(tab)).map(|(tab, row)| (tab, row.key.clone())).collect()
     }
 
     /// Rows the remote is known to have had within a snapshot's stretch, and that the
@@ -59,12 +78,14 @@ impl Store {
         let mut out = Vec::new();
         for Span { table, from, to } in &page.covers {
             let Some(synced) = self.find(table) else { continue };
-            let brought: HashSet<Vec<u8>> = page
-                .rows
-                .iter()
-                .filter(|row| row.table.eq_ignore_ascii_case(table))
-                .map(|row| row.key.encode())
-                .collect();
+            // Into an empty replica nothing can be forgotten, and nobody asks.
+            let brought = std::cell::OnceCell::new();
+            let brought = || -> &HashSet<Vec<u8>> {
+                brought.get_or_init(|| {
+                    let rows = page.rows.iter().filter(|row| row.table.eq_ignore_ascii_case(table));
+                    rows.map(|row| row.key.encode()).collect()
+                })
+            };
             let mut statement = self.db.prepare_cached(
                 "SELECT key, rev FROM _homing_base
                      WHERE tab = ?1 AND (?2 IS NULL OR key > ?2) AND (?3 IS NULL OR key <= ?3)
@@ -77,7 +98,7 @@ impl Store {
             while let Some(row) = rows.next()? {
                 let key: Vec<u8> = row.get(0)?;
                 let known = row.get::<_, Option<i64>>(1)?.map(|rev| base::current(self.era, rev));
-                if known == Some(Revision::NONE) || brought.contains(&key) {
+                if known == Some(Revision::NONE) || brought().contains(&key) {
                     continue;
                 }
                 if !page.brought.is_empty() && page.brought.contains(&digest::identity(synced.name(), &key)) {
@@ -123,67 +144,5 @@ impl Store {
             }
         }
         Ok(held)
-    }
-
-    /// Groups of rows that refer to each other, parents first; then the deletes.
-    fn units(&self, page: &Page, judge: &dyn Judge) -> Vec<Vec<usize>> {
-        let mut places: HashMap<(String, &Key), usize> = HashMap::new();
-        for (at, row) in page.rows.iter().enumerate().filter(|(_, row)| row.row.is_some()) {
-            places.insert((row.table.to_ascii_lowercase(), &row.key), at);
-        }
-        let mut links = Links::new(page.rows.len());
-        for (at, row) in page.rows.iter().enumerate() {
-            let (Some(values), Some(synced)) = (&row.row, self.find(&row.table)) else { continue };
-            for foreign in &synced.table.foreign_keys {
-                let value = |name: &String| {
-                    let place = row.columns.iter().position(|column| column.eq_ignore_ascii_case(name))?;
-                    Some(values[place].clone())
-                };
-                let Some(key) = foreign.columns.iter().map(value).collect::<Option<Vec<Value>>>() else { continue };
-                if let Some(parent) = places.get(&(foreign.parent.to_ascii_lowercase(), &Key(key))) {
-                    links.join(at, *parent);
-                }
-            }
-        }
-        let ranks: Vec<usize> = page.rows.iter().map(|row| judge.rank(&row.table)).collect();
-        let mut units: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        let mut deletes: Vec<usize> = Vec::new();
-        for at in 0..page.rows.len() {
-            match page.rows[at].row {
-                Some(_) => units.entry(links.root(at)).or_default().push(at),
-                None => deletes.push(at),
-            }
-        }
-        let mut units: Vec<Vec<usize>> = units.into_values().collect();
-        for unit in &mut units {
-            unit.sort_by_key(|at| (ranks[*at], *at));
-        }
-        units.sort_by_key(|unit| (ranks[unit[0]], unit[0]));
-        deletes.sort_by_key(|at| (std::cmp::Reverse(ranks[*at]), *at));
-        units.extend(deletes.into_iter().map(|at| vec![at]));
-        units
-    }
-}
-
-/// Which rows of a page hang together: union by smaller root.
-struct Links(Vec<usize>);
-
-impl Links {
-    fn new(count: usize) -> Links {
-        Links((0..count).collect())
-    }
-
-    fn root(&mut self, mut at: usize) -> usize {
-        while self.0[at] != at {
-            self.0[at] = self.0[self.0[at]];
-            at = self.0[at];
-        }
-        at
-    }
-
-    fn join(&mut self, a: usize, b: usize) {
-        let (a, b) = (self.root(a), self.root(b));
-        let (low, high) = (a.min(b), a.max(b));
-        self.0[high] = low;
     }
 }

@@ -5,6 +5,8 @@
 //! is as good as there; a deletion yields to children here that were never sent. This
 //! module looks, and writes nothing but what a deletion that yields leaves behind.
 
+use rusqlite::params_from_iter;
+
 use super::take::{Manner, Sides, Taken};
 use super::{Result, Synced, Writer, row};
 use crate::model::conflict::Conflict;
@@ -20,23 +22,30 @@ impl Writer<'_> {
         manner: Manner,
     ) -> Result<Option<Taken>> {
         match &sides.remote {
-            Some(row) => self.parents(synced, row, sides, manner),
+            Some(row) => self.parents(synced, row, sides.local.as_ref(), manner),
             None => self.children(synced, remote, sides, manner),
         }
     }
 
-    fn parents(&self, synced: &Synced, row: &Row, sides: &Sides, manner: Manner) -> Result<Option<Taken>> {
-        for foreign in &synced.table.foreign_keys {
-            let Some(parent) = self.find(&foreign.parent) else { continue };
-            let Some(values) = values_of(synced, row, &foreign.columns) else { continue };
-            let before = sides.local.as_ref().and_then(|local| values_of(synced, local, &foreign.columns));
-            if values.iter().any(Value::is_null) || before.as_ref() == Some(&values) {
+    /// `local`: the row as it is here, which refers to nothing new where it says the same.
+    pub(super) fn parents(
+        &self,
+        synced: &Synced,
+        row: &Row,
+        local: Option<&Row>,
+        manner: Manner,
+    ) -> Result<Option<Taken>> {
+        for reference in &synced.references {
+            let Some(parent) = self.find(&reference.parent) else { continue };
+            let values = || reference.at.iter().map(|at| &row[*at]);
+            let same = |local: &Row| reference.at.iter().all(|at| local[*at] == row[*at]);
+            if values().any(Value::is_null) || local.is_some_and(same) {
                 continue;
             }
-            if row::exists(self.db, parent, &foreign.parent_columns, &values)? {
+            if self.db.prepare_cached(&reference.exists_sql)?.exists(params_from_iter(values()))? {
                 continue;
             }
-            let by_key = Key(values);
+            let by_key = Key(values().cloned().collect());
             if manner.company.contains(&(parent.id, by_key.clone())) || itself(synced, parent, row, &by_key) {
                 continue;
             }

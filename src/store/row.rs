@@ -67,8 +67,12 @@ pub(crate) fn insert_at(
     let (Some(rowid), Some(alias)) = (rowid, rowid_name(synced)) else { return insert(db, synced, columns, row) };
     let names: Vec<String> = columns.iter().map(|at| ident(&synced.columns[*at])).collect();
     let marks: Vec<String> = (2..columns.len() + 2).map(|at| format!("?{at}")).collect();
-    let sql =
-        format!("INSERT INTO {}({alias}, {}) VALUES(?1, {})", ident(synced.name()), names.join(", "), marks.join(", "));
+    let sql = format!(
+        "INSERT OR ABORT INTO {}({alias}, {}) VALUES(?1, {})",
+        ident(synced.name()),
+        names.join(", "),
+        marks.join(", ")
+    );
     let first = Value::Integer(rowid);
     execute(db, &sql, std::iter::once(&first).chain(columns.iter().map(|at| &row[*at])))
 }
@@ -112,7 +116,7 @@ pub(crate) fn update(
         .enumerate()
         .map(|(place, at)| format!("{} = ?{}", ident(&synced.columns[*at]), width + place + 1))
         .collect();
-    let sql = format!("UPDATE {} SET {} WHERE {}", ident(synced.name()), sets.join(", "), synced.key_is);
+    let sql = format!("UPDATE OR ABORT {} SET {} WHERE {}", ident(synced.name()), sets.join(", "), synced.key_is);
     execute(db, &sql, key.0.iter().chain(columns.iter().map(|at| &row[*at])))
 }
 

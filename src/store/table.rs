@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use crate::model::settings::TableRule;
-use crate::model::{Key, Row, Table, Value};
+use crate::model::{ForeignKey, Key, Row, Table, Value};
 use crate::sqlite::{ident, idents};
 
 #[derive(Clone, Debug)]
@@ -33,6 +33,17 @@ pub struct Synced {
     pub(crate) delete_sql: String,
     /// With all columns.
     pub(crate) insert_sql: String,
+    pub(crate) references: Vec<Reference>,
+}
+
+/// A foreign key of the table, ready to be looked up.
+#[derive(Clone, Debug)]
+pub(crate) struct Reference {
+    pub(crate) parent: String,
+    /// Positions of its columns.
+    pub(crate) at: Vec<usize>,
+    /// Finds a parent with these columns' values. NULLs match nothing.
+    pub(crate) exists_sql: String,
 }
 
 impl Synced {
@@ -44,8 +55,10 @@ impl Synced {
         let delete_sql = format!("DELETE FROM {} WHERE {key_is}", ident(&table.name));
         let insert_sql = insert_sql(&table.name, &columns);
         let defaults = table.columns.iter().map(|column| default(db, column)).collect();
+        let references = table.foreign_keys.iter().filter_map(|foreign| reference(&table, foreign)).collect();
         Synced {
             id,
+            references,
             key_at: table.key_positions(),
             keeps_rows: rule.strategy.needs_base_row(),
             fires,
@@ -76,9 +89,23 @@ impl Synced {
     }
 }
 
-/// Inserts one row with these columns.
+fn reference(table: &Table, foreign: &ForeignKey) -> Option<Reference> {
+    let at = foreign.columns.iter().map(|name| table.position(name)).collect::<Option<_>>()?;
+    let tests: Vec<String> =
+        foreign.parent_columns.iter().enumerate().map(|(at, name)| format!("{} = ?{}", ident(name), at + 1)).collect();
+    let exists_sql = format!("SELECT 1 FROM {} WHERE {}", ident(&foreign.parent), tests.join(" AND "));
+    Some(Reference { parent: foreign.parent.clone(), at, exists_sql })
+}
+
+/// Inserts one row with these columns. Whatever the app's schema says of conflicts
+/// (`ON CONFLICT REPLACE`), nothing here gives way.
 pub(crate) fn insert_sql<S: AsRef<str>>(table: &str, columns: &[S]) -> String {
-    format!("INSERT INTO {}({}) VALUES({})", ident(table), idents(columns), vec!["?"; columns.len()].join(", "))
+    format!(
+        "INSERT OR ABORT INTO {}({}) VALUES({})",
+        ident(table),
+        idents(columns),
+        vec!["?"; columns.len()].join(", ")
+    )
 }
 
 /// Equality that is identity: `IS` for NULLs; where a collation or a missing affinity

@@ -67,7 +67,17 @@ impl Writer<'_> {
         let Some(synced) = tables.values().find(|synced| synced.name().eq_ignore_ascii_case(&remote.table)) else {
             return Ok(Taken::Known);
         };
-        let key = remote.key.encode();
+        self.take_into(synced, remote, remote.key.encode(), manner)
+    }
+
+    /// `take` where the table is known, and the key encoded.
+    pub(super) fn take_into(
+        &mut self,
+        synced: &Synced,
+        remote: &RemoteRow,
+        key: Vec<u8>,
+        manner: Manner,
+    ) -> Result<Taken> {
         let base = self.base(synced, &key)?;
         if let Some(base) = &base
             && !self.terms.by_content

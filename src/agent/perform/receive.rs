@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Performer, give_way, note_changed};
+use super::{Performer, note_changed};
 use crate::engine::session::Report;
 use crate::model::Fault;
 use crate::model::status::Progress;
@@ -46,16 +46,16 @@ impl Performer {
 
     pub(super) fn apply(&mut self) -> Result<Report, Fault> {
         let now = self.now();
-        let slice = self.world.slice;
         let incoming = self.incoming.as_mut().expect("BUG: applying comes after fetching");
         let (Some(store), Some(rules)) = (&mut self.store, &self.rules) else {
             unreachable!("BUG: applying is within a cycle")
         };
+        let slice = self.courtesy.slice(self.world.slice, store)?;
+        store.make_ready(incoming, slice.rows_max);
+        self.courtesy.wait(slice);
         let began = Instant::now();
         let applied = store.apply(incoming, rules, now, slice)?;
-        if !applied.done {
-            give_way(slice, began);
-        }
+        self.courtesy.freed(slice, self.world.slice.time_max, began);
         self.tally.cycle.pulled += applied.rows;
         self.tally.cycle.conflicts += applied.conflicts;
         let (more, left) = (incoming.more(), incoming.rows_left());

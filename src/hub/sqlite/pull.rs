@@ -5,6 +5,7 @@
 //! each in the order of encoded keys; the log from the revision at which it began
 //! follows, and brings whatever was changed behind the snapshot's back.
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 
 use super::cursor::{Cursor, Snapshot};
@@ -124,6 +125,7 @@ fn table(db: &Connection, shape: &Shape, place: &mut Snapshot, page: &mut Page) 
     let sql = "SELECT key, rev, stamp, origin, ifnull(role, '') FROM _hub_row WHERE tab = ? AND key > ? AND op <> 3 ORDER BY key";
     let mut statement = db.prepare_cached(sql)?;
     let mut entries = statement.query(params![shape.id, place.key.clone().unwrap_or_default()])?;
+    let mut reading = db.prepare_cached(&shape.read_sql)?;
     while let Some(entry) = entries.next()? {
         if page.is_full() {
             return Ok(false);
@@ -132,9 +134,8 @@ fn table(db: &Connection, shape: &Shape, place: &mut Snapshot, page: &mut Page) 
         let key = Key::decode(&bytes).ok_or_else(|| HubError::Damaged("a key in _hub_row is not one".to_owned()))?;
         place.key = Some(bytes);
         place.left = place.left.saturating_sub(1);
-        if let Some(row) = shape.read(db, &key)? {
-            let device = page.device(db, entry.get(3)?)?;
-            page.add(shape, false, entry.get(1)?, Stamp(entry.get(2)?), (device, entry.get(4)?), row);
+        if let Some(row) = shape.read_with(&mut reading, &key)? {
+            page.add(db, shape, false, entry.get(1)?, Stamp(entry.get(2)?), (entry.get(3)?, entry.get_ref(4)?), row)?;
         }
     }
     Ok(true)
@@ -158,8 +159,7 @@ fn log(db: &Connection, schema: &Schema, me: Option<i64>, rev: i64, head: i64, p
         let gone = entry.get::<_, i64>(3)? == layout::DELETE;
         let row = if gone { Some(key.0) } else { shape.read(db, &key)? };
         if let Some(row) = row {
-            let device = page.device(db, entry.get(5)?)?;
-            page.add(shape, gone, reached, Stamp(entry.get(4)?), (device, entry.get(6)?), row);
+            page.add(db, shape, gone, reached, Stamp(entry.get(4)?), (entry.get(5)?, entry.get_ref(6)?), row)?;
         }
     }
     Ok(head)
@@ -170,28 +170,34 @@ struct Page {
     rows_left: usize,
     bytes_left: usize,
     groups: Vec<RowGroup>,
-    /// The device that wrote the last row: mostly the next one's too.
-    last: Option<(i64, String)>,
+    /// Who wrote the last row, and where the last group names them: mostly the next
+    /// one's writer too.
+    last: Option<Writer>,
+}
+
+struct Writer {
+    id: i64,
+    role: String,
+    at: i64,
 }
 
 impl Page {
-    fn device(&mut self, db: &Connection, id: i64) -> Result<String> {
-        match &self.last {
-            Some((last, name)) if *last == id => Ok(name.clone()),
-            _ => {
-                let name = look::device_name(db, id)?;
-                self.last = Some((id, name.clone()));
-                Ok(name)
-            }
-        }
-    }
-
     fn is_full(&self) -> bool {
         self.rows_left == 0 || self.bytes_left == 0
     }
 
     /// `writer` is a device and its role.
-    fn add(&mut self, shape: &Shape, delete: bool, rev: i64, stamp: Stamp, writer: (String, String), values: Row) {
+    #[allow(clippy::too_many_arguments)] // A row is that much.
+    fn add(
+        &mut self,
+        db: &Connection,
+        shape: &Shape,
+        delete: bool,
+        rev: i64,
+        stamp: Stamp,
+        writer: (i64, ValueRef),
+        values: Row,
+    ) -> Result<()> {
         self.rows_left -= 1;
         let weight = 32 + values.iter().map(Value::weight).sum::<usize>();
         self.bytes_left = self.bytes_left.saturating_sub(weight);
@@ -199,6 +205,7 @@ impl Page {
         if self.groups.last().is_none_or(|group| group.table != *name || group.delete != delete) {
             let key = shape.key_names().to_vec();
             let columns = if delete { key.clone() } else { shape.names.clone() };
+            self.last = None;
             self.groups.push(RowGroup {
                 table: name.clone(),
                 columns,
@@ -210,21 +217,33 @@ impl Page {
             });
         }
         let group = self.groups.last_mut().expect("BUG: a group was just pushed");
-        let (device, role) = writer;
-        let role_at = |at: usize| group.roles.get(at).map_or("", String::as_str);
-        let known = (0..group.devices.len()).find(|at| group.devices[*at] == device && role_at(*at) == role);
-        let device = match known {
-            _ if device.is_empty() => -1,
-            Some(at) => at as i64,
-            None => {
-                if !role.is_empty() || !group.roles.is_empty() {
-                    group.roles.resize(group.devices.len(), String::new());
-                    group.roles.push(role);
-                }
-                group.devices.push(device);
-                group.devices.len() as i64 - 1
+        let (id, role) = (writer.0, writer.1.as_str().unwrap_or_default());
+        let device = match &self.last {
+            Some(last) if last.id == id && last.role == role => last.at,
+            _ => {
+                let at = place_of(group, look::device_name(db, id)?, role);
+                self.last = Some(Writer { id, role: role.to_owned(), at });
+                at
             }
         };
         group.rows.push(WireEntry { revision: Revision(rev), stamp, device, values });
+        Ok(())
     }
+}
+
+/// Where a group names a device with this role; -1 for one without a name.
+fn place_of(group: &mut RowGroup, device: String, role: &str) -> i64 {
+    if device.is_empty() {
+        return -1;
+    }
+    let role_at = |at: usize| group.roles.get(at).map_or("", String::as_str);
+    if let Some(at) = (0..group.devices.len()).find(|at| group.devices[*at] == device && role_at(*at) == role) {
+        return at as i64;
+    }
+    if !role.is_empty() || !group.roles.is_empty() {
+        group.roles.resize(group.devices.len(), String::new());
+        group.roles.push(role.to_owned());
+    }
+    group.devices.push(device);
+    group.devices.len() as i64 - 1
 }

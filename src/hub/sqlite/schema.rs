@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Statement};
 
 use super::links::{self, Link};
 use crate::hub::error::Result;
@@ -146,7 +146,11 @@ impl Shape {
     }
 
     pub fn read(&self, db: &Connection, key: &Key) -> Result<Option<Row>> {
-        let mut statement = db.prepare_cached(&self.read_sql)?;
+        self.read_with(&mut *db.prepare_cached(&self.read_sql)?, key)
+    }
+
+    /// `read`, by a statement of `read_sql` that is at hand.
+    pub fn read_with(&self, statement: &mut Statement, key: &Key) -> Result<Option<Row>> {
         let mut rows = statement.query(rusqlite::params_from_iter(&key.0))?;
         Ok(match rows.next()? {
             Some(row) => Some(value::read_row(row, 0, self.names.len())?),

@@ -10,7 +10,10 @@
 //! While a page is applied the next one is on its way: whoever gets a page that has more
 //! after it will ask for just that. So will whoever heard a hint. It is used for that
 //! question alone, and not once something was pushed, or the hub was greeted, in between.
+//! The runtime's thread reads and understands it, and before it does, asks for the one
+//! after (`ahead`).
 
+mod ahead;
 mod exchange;
 mod live;
 
@@ -20,6 +23,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
+use self::ahead::{Ahead, Paged};
 use self::exchange::Parcel;
 use super::http::{self, Connection, Line, fault};
 use super::{
@@ -45,18 +49,6 @@ pub struct HomingRemote {
     next: Option<protocol::Pull>,
     ahead: Option<Ahead>,
     under_way: Option<UnderWay>,
-}
-
-/// A page asked for before its turn.
-struct Ahead {
-    question: protocol::Pull,
-    answer: JoinHandle<Result<protocol::Pulled>>,
-}
-
-impl Drop for Ahead {
-    fn drop(&mut self) {
-        self.answer.abort();
-    }
 }
 
 /// A push whose answer nobody has asked for yet.
@@ -109,16 +101,12 @@ impl HomingRemote {
     }
 
     /// The page that was asked for ahead, if it is this one; else it is asked for now.
-    fn page(&mut self, question: &protocol::Pull) -> Result<protocol::Pulled> {
-        match self.ahead.take() {
-            Some(mut ahead) if ahead.question == *question => heard(self.runtime.block_on(&mut ahead.answer)),
-            _ => self.ask("pull", question),
-        }
-    }
-
-    fn ask_ahead(&mut self, question: protocol::Pull) {
-        let answer = self.spawn("pull", Parcel::of(json(&question)));
-        self.ahead = Some(Ahead { question, answer });
+    fn page(&mut self, question: &protocol::Pull) -> Result<Page> {
+        let ahead = self.ahead.take().filter(|ahead| ahead.answers(question));
+        let ahead = ahead.unwrap_or_else(|| Ahead::new(&self.runtime, &self.connection, question.clone()));
+        let Paged { page, next } = self.runtime.block_on(ahead.page())?;
+        self.ahead = next.map(|next| Ahead::of(&self.runtime, &self.connection, next));
+        Ok(page)
     }
 
     fn rubbish(&self, what: &str) -> RemoteError {
@@ -236,17 +224,15 @@ impl Remote for HomingRemote {
             rows_max: ask.rows_max,
             bytes_max: ask.bytes_max,
         };
-        let pulled = self.page(&question)?;
-        self.same_epoch(&pulled.epoch)?;
-        let page = body::page(pulled).map_err(|flaw| self.rubbish(&flaw))?;
+        let page = self.page(&question)?;
+        self.same_epoch(&page.epoch)?;
         // Without this, a hub could keep us pulling the same place for ever.
         if page.more && question.cursor.as_deref() == Some(page.cursor.0.as_str()) {
+            self.ahead = None;
             return Err(self.rubbish("a page that says there is more and moves nowhere"));
         }
-        let next = protocol::Pull { cursor: Some(page.cursor.0.clone()), ..question };
-        if page.more {
-            self.ask_ahead(next);
-        } else {
+        if !page.more {
+            let next = protocol::Pull { cursor: Some(page.cursor.0.clone()), ..question };
             (self.pulled, self.next) = (Some(page.head), Some(next));
         }
         Ok(page)
@@ -290,7 +276,7 @@ impl Remote for HomingRemote {
 
     fn hurry(&mut self) {
         if let (Some(next), None) = (&self.next, &self.ahead) {
-            self.ask_ahead(next.clone());
+            self.ahead = Some(Ahead::new(&self.runtime, &self.connection, next.clone()));
         }
     }
 
@@ -306,8 +292,11 @@ impl Remote for HomingRemote {
 
 /// One question and its answer, understood.
 async fn exchanged<Reply: DeserializeOwned>(connection: &Connection, place: &str, question: Parcel) -> Result<Reply> {
-    let reply = connection.post(place, question, ANSWER_BYTES_MAX).await?;
-    serde_json::from_slice(&reply).map_err(|error| match error.is_eof() {
+    understood(connection, &connection.post(place, question, ANSWER_BYTES_MAX).await?)
+}
+
+fn understood<Reply: DeserializeOwned>(connection: &Connection, reply: &[u8]) -> Result<Reply> {
+    serde_json::from_slice(reply).map_err(|error| match error.is_eof() {
         true => fault::broken_off(connection.host(), reply.len()).into(),
         // The error's own text could quote a row; only its place is safe to print.
         false => {
