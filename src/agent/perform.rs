@@ -521,15 +521,6 @@ fn note_changed(known: &mut BTreeMap<String, Vec<Key>>, more: BTreeMap<String, V
     }
 }
 
-/// Leaves the write lock free between two slices. An app that waits for it asks now and
-/// then, and would never find it free where one slice follows another at once. Not on
-/// virtual time.
-fn give_way(slice: Slice, began: Instant) {
-    if slice.time_max.is_some() {
-        std::thread::sleep(began.elapsed() / 3);
-    }
-}
-
 /// How long one transaction may keep the app's write lock, as a slice.
 pub fn slice_of(replica: &Replica) -> Slice {
     Slice { rows_max: 1_000, time_max: Some(Duration::from_millis(replica.limits.lock_max.max(1) as u64)) }

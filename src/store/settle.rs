@@ -4,6 +4,7 @@
 //! sends the same bytes again, gets the same answer, and finds the first part done.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use super::aside::{Aside, Standing};
 use super::flight::{Flight, FlightRow};
@@ -62,8 +63,7 @@ impl Store {
     ) -> Result<(Settled, bool)> {
         let order = settling.order.get_or_insert_with(|| Settling::order(flight, outcomes));
         let from = settling.next;
-        let to = (from + slice.rows_max).min(flight.rows.len());
-        let last = to == flight.rows.len();
+        let most = (from + slice.rows_max).min(flight.rows.len());
         let company = HashSet::new();
         let troubled: HashSet<(String, Key)> = flight
             .rows
@@ -72,10 +72,16 @@ impl Store {
             .filter(|(_, outcome)| !matches!(outcome, Outcome::Applied(_)))
             .map(|(row, _)| (row.table.to_ascii_lowercase(), row.key.clone()))
             .collect();
-        let settled = self.write(|writer| {
+        let (settled, to) = self.write(|writer| {
+            let began = Instant::now();
             let mut settled = Settled::default();
+            let mut to = from;
             let manner = Manner { judge, now, company: &company, caught_up: false, parked: false };
-            for at in &order[from..to] {
+            for at in &order[from..most] {
+                if to > from && slice.time_max.is_some_and(|time_max| began.elapsed() > time_max) {
+                    break;
+                }
+                to += 1;
                 let (row, outcome) = (&flight.rows[*at], &outcomes[*at]);
                 let tables = writer.tables;
                 let Some(synced) = tables.get(&row.tab) else { continue };
@@ -99,7 +105,7 @@ impl Store {
             if settled.applied > 0 {
                 writer.wake_children()?;
             }
-            if last {
+            if to == flight.rows.len() {
                 // Together, for they are neighbours in the log; until then they say nothing
                 // that is not so.
                 let taken = flight.rows.iter().zip(outcomes);
@@ -111,10 +117,10 @@ impl Store {
                 writer.db.execute("DELETE FROM _homing_flight WHERE batch = ?", [flight.batch])?;
                 meta::set(writer.db, "batch", flight.batch)?;
             }
-            Ok(settled)
+            Ok((settled, to))
         })?;
         settling.next = to;
-        Ok((settled, last))
+        Ok((settled, to == flight.rows.len()))
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::{Performer, give_way, note_changed};
+use super::{Performer, note_changed};
 use crate::engine::plan::{self, Candidate, Limits, Plan};
 use crate::engine::session::Report;
 use crate::model::status::Progress;
@@ -166,18 +166,17 @@ impl Performer {
 
     pub(super) fn settle(&mut self) -> Result<Report, Fault> {
         let now = self.now();
-        let slice = self.world.slice;
         let (Some(flight), Some(answer)) = (&self.flight, &self.answer) else {
             unreachable!("BUG: settling comes after sending")
         };
         let (Some(store), Some(rules)) = (&mut self.store, &self.rules) else {
             unreachable!("BUG: settling is within a cycle")
         };
+        let slice = self.courtesy.slice(self.world.slice, store)?;
+        self.courtesy.wait(slice);
         let began = Instant::now();
         let (settled, done) = store.settle(flight, &answer.outcomes, &mut self.settling, rules, now, slice)?;
-        if !done {
-            give_way(slice, began);
-        }
+        self.courtesy.freed(slice, self.world.slice.time_max, began);
         let time = answer.time;
         let whole = answer.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Applied(_)));
         self.tally.cycle.pushed += settled.applied;
