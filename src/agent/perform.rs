@@ -15,7 +15,7 @@ use self::ahead::Ahead;
 pub use self::send::{ROOM_ROWS, candidates, staying};
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::courtesy::Courtesy;
 use self::nod::Welcome;
