@@ -26,6 +26,8 @@ pub(super) struct Witness {
     /// Which of `versions` each device was told while it had an unsent write. To have
     /// written the same is to have nothing unsent.
     told: Vec<BTreeMap<Place, BTreeSet<usize>>>,
+    /// Which of `versions` stood at the hub when a device last asked, until that is its own.
+    heard: Vec<BTreeMap<Place, usize>>,
 }
 
 struct Owned {
@@ -50,6 +52,7 @@ impl Witness {
             reached: vec![BTreeMap::new(); devices],
             stood: vec![BTreeMap::new(); devices],
             told: vec![BTreeMap::new(); devices],
+            heard: vec![BTreeMap::new(); devices],
             ..Witness::default()
         }
     }
@@ -76,7 +79,9 @@ impl Witness {
                 continue;
             }
             if !self.unsent[device].contains_key(place) {
-                self.told[device].remove(place);
+                // Written while a page that says the same was on its way to the row.
+                let heard = self.heard[device].get(place).map(|at| BTreeSet::from([*at]));
+                self.told[device].insert(place.clone(), heard.unwrap_or_default());
             }
             let first = Unsent { now: old.clone(), before: old, between: Vec::new() };
             let unsent = self.unsent[device].entry(place.clone()).or_insert(first);
@@ -107,6 +112,7 @@ impl Witness {
                     Some(unsent) if unsent.between.contains(&now) && unsent.now != now => unsent.before = now.clone(),
                     Some(mine) if mine.now == now => {
                         unsent.remove(place);
+                        self.heard[device].remove(place);
                         // Another's value that two devices moved alike: nobody can say whose it is.
                         let own =
                             super::tokens::of(now.as_ref()).iter().all(|token| token.ends_with(&format!("-{device}")));
@@ -134,6 +140,7 @@ impl Witness {
         self.reached[device].clear();
         self.stood[device].clear();
         self.told[device].clear();
+        self.heard[device].clear();
         self.owned.values_mut().filter(|owned| owned.device == device).for_each(|owned| owned.shared = true);
     }
 
@@ -143,6 +150,7 @@ impl Witness {
 
     /// A device has been told how the hub's rows are now.
     pub(super) fn fetched(&mut self, device: usize) {
+        self.heard[device] = self.versions.iter().map(|(place, list)| (place.clone(), list.len() - 1)).collect();
         for place in self.unsent[device].keys() {
             let last = self.versions.get(place).map_or(0, |list| list.len() - 1);
             self.told[device].entry(place.clone()).or_default().insert(last);
@@ -156,6 +164,7 @@ impl Witness {
         self.unsent[device].retain(|(table, key), _| after.conflicts_of(table, key) <= before.conflicts_of(table, key));
         for place in before.changed(after) {
             self.stood[device].remove(place);
+            self.heard[device].remove(place);
             let told_before = self.told[device].remove(place).unwrap_or_default();
             let (old, new) = (before.rows.get(place), after.rows.get(place));
             let sentence = || format!("{} {} of device {device} went from {old:?} to {new:?}", place.0, place.1);

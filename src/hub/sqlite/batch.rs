@@ -103,6 +103,8 @@ impl<'a> Batch<'a> {
         if change.base == Revision::NONE
             && table.whole
             && !table.delete
+            // Its index does not know such a row again.
+            && !job.key.0.iter().any(Value::is_null)
             && let Some(step) = job.insert_new(touched)?
         {
             return Ok(step);

@@ -79,6 +79,28 @@ fn trap_13_update_meets_delete_both_ways() {
     assert_eq!(rig.ask("SELECT body FROM notes WHERE id = 'x'"), ["again"]);
 }
 
+/// To an index, NULL is never the NULL of another row.
+#[test]
+fn a_row_with_null_in_its_key_that_comes_again_as_new_is_the_same_row() {
+    let mut rig = Rig::new("CREATE TABLE odd(a TEXT, b INTEGER, body TEXT, PRIMARY KEY(a, b))");
+    let (mut ada, mut bob) = (rig.device("a"), rig.device("b"));
+    let put = |device: &mut Device, body: &str| {
+        let values = vec![v("x").0, NULL.0, v("x").0, NULL.0, v(body).0];
+        device.group(ChangeGroup {
+            table: "odd".into(),
+            key: vec!["a".into(), "b".into()],
+            columns: ["a", "b", "body"].map(str::to_owned).to_vec(),
+            delete: false,
+            rows: vec![WireChange { base: Revision::NONE, stamp: Stamp::from_millis(NOW), values }],
+        });
+    };
+    put(&mut ada, "ada's");
+    assert_eq!(ada.told(&mut rig), ["1"]);
+    put(&mut bob, "bob's");
+    assert_eq!(bob.told(&mut rig), ["moved_on"]);
+    assert_eq!(rig.ask("SELECT body FROM odd"), ["ada's"]);
+}
+
 #[test]
 fn an_update_to_a_row_the_hub_does_not_know_asks_for_the_whole_row() {
     let mut rig = Rig::new(NOTES);
