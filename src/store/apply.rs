@@ -255,7 +255,7 @@ pub(crate) mod tests {
     use crate::store::aside;
     use crate::store::open::Manners;
 
-    struct Nobody;
+    pub(crate) struct Nobody;
 
     impl Judge for Nobody {
         fn judge(&self, _: &Meeting) -> Resolution {
@@ -291,10 +291,8 @@ pub(crate) mod tests {
         opened_with(folder, "CREATE TABLE task(id INTEGER PRIMARY KEY, title TEXT NOT NULL)")
     }
 
-    pub(crate) fn opened_with(folder: &std::path::Path, schema: &str) -> (rusqlite::Connection, Store) {
-        let path = folder.join("app.db");
-        let app = rusqlite::Connection::open(&path).unwrap();
-        app.execute_batch(schema).unwrap();
+    /// The plainest there is, on an app's database.
+    pub(crate) fn replica(path: std::path::PathBuf) -> Replica {
         let remote = Remote {
             kind: "homing".into(),
             url: String::new(),
@@ -306,7 +304,7 @@ pub(crate) mod tests {
             timeout: 1,
             backend: Default::default(),
         };
-        let replica = Replica {
+        Replica {
             name: "app".into(),
             database: path,
             remote,
@@ -316,7 +314,14 @@ pub(crate) mod tests {
             exclude: Vec::new(),
             tables: Default::default(),
             default_rule: TableRule::default(),
-        };
+        }
+    }
+
+    pub(crate) fn opened_with(folder: &std::path::Path, schema: &str) -> (rusqlite::Connection, Store) {
+        let path = folder.join("app.db");
+        let app = rusqlite::Connection::open(&path).unwrap();
+        app.execute_batch(schema).unwrap();
+        let replica = replica(path);
         let mut store = Store::open(&replica, "here", Manners::default()).unwrap();
         store.attach(2_461_000.0).unwrap();
         (app, store)

@@ -448,33 +448,8 @@ fn written_by_triggers(db: &mut Connection, synced: &Synced) -> Result<Vec<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::settings::{Limits, Remote, Schedule, TableRule, TokenSource};
+    use crate::store::apply::tests::replica;
     use crate::store::open::Manners;
-
-    fn replica(path: std::path::PathBuf) -> Replica {
-        let remote = Remote {
-            kind: "homing".into(),
-            url: String::new(),
-            scope: None,
-            token: TokenSource::None,
-            allow_plain_http: false,
-            ca_file: None,
-            proxy: None,
-            timeout: 1,
-            backend: Default::default(),
-        };
-        Replica {
-            name: "app".into(),
-            database: path,
-            remote,
-            schedule: Schedule::default(),
-            limits: Limits::default(),
-            include: None,
-            exclude: Vec::new(),
-            tables: Default::default(),
-            default_rule: TableRule::default(),
-        }
-    }
 
     /// A cycle that takes over what the one before read has the tables as they are now.
     #[test]

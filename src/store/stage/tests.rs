@@ -3,56 +3,16 @@
 use rusqlite::Connection;
 
 use super::Gathered;
-use crate::model::conflict::{Meeting, Resolution};
-use crate::model::settings::{Limits, Remote, Replica, Schedule, TableRule, TokenSource};
 use crate::model::{Key, Outcome, ReasonCode, Revision, Value};
+use crate::store::apply::tests::{NOW, Nobody, opened_with};
 use crate::store::flight::Flight;
-use crate::store::open::Manners;
 use crate::store::settle::Settling;
-use crate::store::{Judge, Now, Slice, Store};
-
-struct Nobody;
-
-impl Judge for Nobody {
-    fn judge(&self, _: &Meeting) -> Resolution {
-        unreachable!("BUG: nothing conflicts here")
-    }
-
-    fn rank(&self, _: &str) -> usize {
-        0
-    }
-}
-
-const NOW: Now = Now { millis: 1, offset: 0 };
+use crate::store::{Slice, Store};
 
 fn opened(folder: &std::path::Path) -> (Connection, Store) {
-    let path = folder.join("app.db");
-    let app = Connection::open(&path).unwrap();
-    app.execute_batch("CREATE TABLE task(id INTEGER PRIMARY KEY, under INTEGER REFERENCES task, title TEXT)").unwrap();
-    let remote = Remote {
-        kind: "homing".into(),
-        url: String::new(),
-        scope: None,
-        token: TokenSource::None,
-        allow_plain_http: false,
-        ca_file: None,
-        proxy: None,
-        timeout: 1,
-        backend: Default::default(),
-    };
-    let replica = Replica {
-        name: "app".into(),
-        database: path,
-        remote,
-        schedule: Schedule::default(),
-        limits: Limits { delete_rows_min: 3, ..Limits::default() },
-        include: None,
-        exclude: Vec::new(),
-        tables: Default::default(),
-        default_rule: TableRule::default(),
-    };
-    let mut store = Store::open(&replica, "here", Manners::default()).unwrap();
-    store.attach(2_461_000.0).unwrap();
+    let schema = "CREATE TABLE task(id INTEGER PRIMARY KEY, under INTEGER REFERENCES task, title TEXT)";
+    let (app, mut store) = opened_with(folder, schema);
+    store.replica.limits.delete_rows_min = 3;
     (app, store)
 }
 
