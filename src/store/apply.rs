@@ -42,7 +42,8 @@ impl Store {
             self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
         }
         self.make_ready(incoming, slice.rows_max);
-        let stretches = stretches(incoming.ready.iter().take(slice.rows_max));
+        // All of them: one unit alone may be more than a slice.
+        let stretches = stretches(incoming.ready.iter());
         let applied = self.write(|writer| {
             let mut applied = Applied::default();
             let manner = Manner { judge, now, company: &incoming.company, caught_up: false, parked: false };

@@ -83,7 +83,7 @@ impl<'a> Writer<'a> {
 #[cfg(test)]
 mod tests {
     use crate::model::conflict::{Meeting, Resolution, Verdict};
-    use crate::model::{ConflictKind, Settler};
+    use crate::model::{ConflictKind, Settler, Value};
     use crate::store::apply::tests::{NOW, opened, opened_with, page};
     use crate::store::{Judge, Slice, Store};
 
@@ -144,6 +144,24 @@ mod tests {
         app.execute_batch("DELETE FROM task WHERE id = 2").unwrap();
         let taken = take(&mut store, page([(2, Some("b")), (4, Some("d"))].into_iter(), 10));
         assert_eq!((taken, titles(&app).as_str()), ((2, 1, 0), "1a 3a 4d"));
+    }
+
+    /// Linked rows are taken together, also where they are more than a slice.
+    #[test]
+    fn a_row_that_was_deleted_here_does_not_come_back_in_the_company_of_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let schema = "CREATE TABLE task(id INTEGER PRIMARY KEY, title INTEGER REFERENCES task(id))";
+        let (app, mut store) = opened_with(folder.path(), schema);
+        let linked = |numbers: &[i64], head: i64| {
+            let mut page = page(numbers.iter().map(|number| (*number, Some(""))), head);
+            page.rows.iter_mut().for_each(|row| row.row.as_mut().unwrap()[1] = Value::Integer(numbers[0]));
+            page
+        };
+        take(&mut store, linked(&[2], 1));
+        app.execute_batch("DELETE FROM task WHERE id = 2").unwrap();
+        let mut incoming = store.receive(linked(&[9, 2], 10), &Keeper).unwrap();
+        let applied = store.apply(&mut incoming, &Keeper, NOW, Slice { rows_max: 1, time_max: None }).unwrap();
+        assert_eq!((applied.done, applied.conflicts, titles(&app).as_str()), (true, 1, "99"));
     }
 
     #[test]
