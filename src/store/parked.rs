@@ -2,7 +2,7 @@
 //! the table's own rules refuse them. Kept whole, shown, and tried again; the rest of
 //! the page goes on.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::{Result, Store, Synced, Writer};
@@ -60,6 +60,15 @@ impl Writer<'_> {
                 now,
             ])?;
         Ok(())
+    }
+
+    /// Of the remote's version that waits for its place here, where one does.
+    pub(crate) fn parked_revision(&self, synced: &Synced, key: &[u8]) -> Result<Option<Revision>> {
+        if !self.some_parked()? {
+            return Ok(None);
+        }
+        let mut statement = self.db.prepare_cached("SELECT rev FROM _homing_parked WHERE tab = ? AND key = ?")?;
+        Ok(statement.query_row(params![synced.id, key], |row| row.get(0)).optional()?.map(Revision))
     }
 
     pub(crate) fn unpark(&self, synced: &Synced, key: &[u8]) -> Result<()> {

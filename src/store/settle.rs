@@ -172,7 +172,15 @@ impl Writer<'_> {
     /// from the new base, and what is in the log of it stays there.
     fn acknowledge(&self, synced: &Synced, row: &FlightRow, revision: Revision) -> Result<()> {
         let key = row.key.encode();
-        self.raise_base(synced, row, &key, revision)?;
+        match self.parked_revision(synced, &key)? {
+            // Only the columns that were sent are known to be as they are here: what else
+            // the version that waits has must come again, as what it is now.
+            Some(waits) if row.operation == Operation::Update => {
+                self.set_base_under(row.shape, synced, &key, waits, row.stamp, &row.base)?;
+                meta::set(self.db, "cursor", rusqlite::types::Null)?;
+            }
+            _ => self.raise_base(synced, row, &key, revision)?,
+        }
         // A version that waited here to be written was overwritten there.
         self.unpark(synced, &key)?;
         self.clear_aside(synced, &key)
@@ -405,3 +413,6 @@ impl Writer<'_> {
         self.drop_entries(&row.seqs)
     }
 }
+
+#[cfg(test)]
+mod tests;
