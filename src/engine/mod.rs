@@ -6,6 +6,7 @@
 
 pub mod backoff;
 pub mod chance;
+pub mod courtesy;
 pub mod errand;
 pub mod graph;
 pub mod growth;

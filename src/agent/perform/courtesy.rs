@@ -1,14 +1,5 @@
-//! Leaving the write lock to the app while many rows are written.
-//!
-//! Who finds SQLite's lock taken does not queue: it asks again after 1, 3, 8, 18, 33, 53,
-//! 78, 103, 128 … milliseconds, up to its timeout. So it is when the lock is free, and how
-//! long it is kept at a stretch, that decide how long an app waits.
-//!
-//! While nobody else writes, slices follow each other for as long as the lock may be kept,
-//! and then it is free for 10 ms: whoever comes in the first 10 of 18 ms has it when it
-//! asks after 18, whoever comes later when it asks after 8. Many small pauses of the same
-//! sum would be met by chance alone. Once somebody has written, the lock is kept for short
-//! whiles and free for two thirds of the time.
+//! Leaving the write lock to the app while many rows are written: the clock, and who else
+//! writes, for what `engine::courtesy` decides.
 //!
 //! How long a slice's commit takes is known only afterwards: the next slice is made so
 //! much smaller. On virtual time none of this happens, for only counted things are
@@ -16,11 +7,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::engine::courtesy::{self, REST};
 use crate::store::{Result, Slice, Store};
 
 /// Somebody who wrote this recently may write again.
 const MEMORY: Duration = Duration::from_secs(5);
-const REST: Duration = Duration::from_millis(10);
 /// A slice that is cut by time may take this many times the rows of one that is not.
 const ROWS_FACTOR: usize = 4;
 
@@ -47,7 +38,7 @@ impl Courtesy {
             self.met_at = Some(Instant::now());
         }
         self.version = Some(version);
-        let target = if self.has_company() { lock_max / 7 } else { stretch(lock_max) };
+        let target = courtesy::target(self.has_company(), lock_max);
         let time_max = Some(target.div_f64(self.overhead.clamp(1.0, 4.0)));
         Ok(Slice { rows_max: slice.rows_max * ROWS_FACTOR, time_max })
     }
@@ -78,22 +69,10 @@ impl Courtesy {
             let overhead = kept.as_secs_f64() / asked.as_secs_f64().max(1e-6);
             self.overhead = if self.overhead == 0.0 { overhead } else { (self.overhead * 3.0 + overhead) / 4.0 };
         }
-        let stretch = stretch(lock_max);
-        let gone = self.rested_at.map_or(stretch, |at| at.elapsed());
-        self.pause = match self.has_company() {
-            // Who kept us waiting, the lock's holder or the machine, is not waited for in turn.
-            true => kept.mul_f64(2.2).min(lock_max),
-            // The next slice would end after the stretch.
-            false if gone + kept > stretch => REST,
-            false => Duration::ZERO,
-        };
+        let gone = self.rested_at.map_or(lock_max, |at| at.elapsed());
+        self.pause = courtesy::pause(self.has_company(), gone, kept, lock_max);
         self.free_since = Some(Instant::now());
     }
-}
-
-/// For how long slices may follow each other before the lock rests.
-fn stretch(lock_max: Duration) -> Duration {
-    lock_max * 9 / 10
 }
 
 #[cfg(test)]
@@ -123,36 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn while_nobody_writes_the_lock_rests_before_a_stretch_is_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let (_app, store) = opened(folder.path());
-        let mut courtesy = Courtesy::default();
-        courtesy.wait(SLICE);
-        let given = keep(&mut courtesy, &store, LOCK_MAX / 4);
-        assert_eq!((given.time_max, courtesy.pause), (Some(LOCK_MAX * 9 / 10), Duration::ZERO));
-        courtesy.rested_at = Some(Instant::now() - LOCK_MAX / 2);
-        keep(&mut courtesy, &store, LOCK_MAX / 2);
-        assert_eq!(courtesy.pause, REST);
-        let began = Instant::now();
-        courtesy.wait(SLICE);
-        assert!(began.elapsed() > REST * 9 / 10);
-        keep(&mut courtesy, &store, LOCK_MAX / 4);
-        assert_eq!(courtesy.pause, Duration::ZERO, "a new stretch begins");
-    }
-
-    /// Whenever somebody comes: the first question at which the lock is free is one of the
-    /// first four, 18 ms at the latest.
-    #[test]
-    fn whoever_comes_first_has_the_lock_within_lock_max() {
-        let (busy, free) = (stretch(LOCK_MAX).as_micros(), REST.as_micros());
-        for came in (0..busy).step_by(10) {
-            let asked = [1_000, 3_000, 8_000, 18_000].into_iter().find(|after| (came + after) % (busy + free) >= busy);
-            assert!(asked.is_some(), "who came {came} µs after the lock was taken waits for too long");
-        }
-    }
-
-    #[test]
-    fn once_somebody_else_wrote_slices_are_short_and_pauses_longer_than_they() {
+    fn somebody_elses_write_is_noticed_and_slices_are_short_from_then_on() {
         let folder = tempfile::tempdir().unwrap();
         let (app, store) = opened(folder.path());
         let mut courtesy = Courtesy::default();
@@ -160,7 +110,7 @@ mod tests {
         app.execute_batch("INSERT INTO task VALUES(1, 'a')").unwrap();
         let beside = keep(&mut courtesy, &store, LOCK_MAX / 5);
         assert!(beside.time_max.unwrap() < LOCK_MAX / 5, "{beside:?}");
-        assert!(courtesy.pause >= LOCK_MAX * 2 / 5 && courtesy.pause <= LOCK_MAX, "{:?}", courtesy.pause);
+        assert!(courtesy.has_company());
     }
 
     #[test]
