@@ -53,8 +53,8 @@ fn candidates(linked: bool) -> Vec<Candidate> {
     let mut chance = Chance::new(53);
     (0..CANDIDATES)
         .map(|at| Candidate {
-            table: if at < PARENTS { "projects" } else { "tasks" }.to_owned(),
-            key: Key(vec![Value::Text(uuid(&mut chance))]),
+            table: if at < PARENTS { "projects" } else { "tasks" }.into(),
+            key: Key::from(vec![Value::Text(uuid(&mut chance))]),
             operation: Operation::Insert,
             priority: Priority(chance.below(5) as u8),
             seq: Seq(at as i64 + 1),

@@ -173,7 +173,7 @@ impl Inquiry {
         let chosen = planned.order.iter().zip(&planned.why).map(|(at, why)| (&gathered.candidates[*at], why));
         let changes: Vec<PlanChange> = chosen
             .map(|(candidate, why)| PlanChange {
-                table: candidate.change.table.clone(),
+                table: candidate.change.table.to_string(),
                 key: candidate.change.key.to_text(),
                 operation: candidate.change.operation.word().to_owned(),
                 priority: candidate.priority.0,
@@ -265,7 +265,7 @@ impl Inquiry {
         let is_text = ["CHAR", "CLOB", "TEXT"].iter().any(|word| declared.contains(word));
         match Key::parse(typed) {
             key if typed.trim_start().starts_with('[') || !is_text => key,
-            _ => Key(vec![Value::Text(typed.to_owned())]),
+            _ => Key::from(vec![Value::Text(typed.to_owned())]),
         }
     }
 

@@ -99,7 +99,7 @@ pub fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
 
 fn show(row: Row, context: &Context) -> Result<(), Failure> {
     // A bare value may be meant as text: only the table knows.
-    let typed = [Key::parse(&row.key), Key(vec![Value::Text(row.key.clone())])].map(|key| key.to_text());
+    let typed = [Key::parse(&row.key), Key::from(vec![Value::Text(row.key.clone())])].map(|key| key.to_text());
     let request =
         method::QueueList { replica: Some(row.name.clone()), table: Some(row.table.clone()), limit: Some(SHOW_MAX) };
     let mut queue: Queue = context.connect()?.call(request)?;

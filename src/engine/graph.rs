@@ -73,7 +73,8 @@ impl Order {
 
     /// Where a table stands in lists as long as `len`.
     pub(super) fn place(&self, table: &str) -> Option<usize> {
-        self.places.get(&lower(table)).copied()
+        // Most are written in lower case, and found without a copy.
+        self.places.get(table).or_else(|| self.places.get(&lower(table))).copied()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -17,6 +17,8 @@ mod links;
 mod tests;
 mod urgency;
 
+use std::sync::Arc;
+
 use self::links::Links;
 use self::urgency::Urgencies;
 use super::Order;
@@ -26,7 +28,7 @@ use crate::model::{Key, Operation, ReasonCode, Seq};
 /// One folded change of the outbox, as far as planning is concerned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
-    pub table: String,
+    pub table: Arc<str>,
     pub key: Key,
     pub operation: Operation,
     pub priority: Priority,
@@ -68,11 +70,11 @@ pub enum Why {
     /// By its age alone: everything has the same priority.
     Oldest,
     /// A more urgent change needs it.
-    NeededBy { table: String, key: Key },
+    NeededBy { table: Arc<str>, key: Key },
     /// The rule `after` of a table with more urgent changes names this table.
-    BeforeTable { table: String },
+    BeforeTable { table: Arc<str> },
     /// Linked to a more urgent change, and not split from it.
-    Together { table: String, key: Key },
+    Together { table: Arc<str>, key: Key },
 }
 
 impl Why {

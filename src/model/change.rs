@@ -29,7 +29,7 @@ impl Operation {
 /// One folded change of the outbox, ready to be sent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    pub table: String,
+    pub table: Arc<str>,
     pub key: Key,
     pub operation: Operation,
     /// The columns that travel: all of them for an insert, those that differ from

@@ -4,13 +4,34 @@
 //! (used for bases, tombstones and snapshot ranges); `to_text`, the JSON array that
 //! people, views and commands see.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Value, text};
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// Shared by all that name the row: a copy costs nothing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Key(pub Vec<Value>);
+pub struct Key(pub Arc<[Value]>);
+
+impl From<Vec<Value>> for Key {
+    fn from(values: Vec<Value>) -> Key {
+        Key(values.into())
+    }
+}
+
+impl From<&[Value]> for Key {
+    fn from(values: &[Value]) -> Key {
+        Key(values.into())
+    }
+}
+
+impl Default for Key {
+    fn default() -> Key {
+        Key(Arc::new([]))
+    }
+}
 
 const NULL: u8 = 1;
 const INTEGER: u8 = 2;
@@ -28,24 +49,8 @@ impl Key {
     }
 
     /// The key that `encode` gave; `None` for bytes it never gives.
-    pub fn decode(mut bytes: &[u8]) -> Option<Key> {
-        let mut values = Vec::new();
-        while let Some((tag, rest)) = bytes.split_first() {
-            bytes = rest;
-            values.push(match *tag {
-                NULL => Value::Null,
-                INTEGER => Value::Integer((take_u64(&mut bytes)? ^ (1 << 63)) as i64),
-                REAL => {
-                    let ordered = take_u64(&mut bytes)?;
-                    let bits = if ordered >> 63 == 1 { ordered & !(1 << 63) } else { !ordered };
-                    Value::Real(f64::from_bits(bits))
-                }
-                TEXT => text::from_bytes(take_bytes(&mut bytes)?),
-                BLOB => Value::Blob(take_bytes(&mut bytes)?),
-                _ => return None,
-            });
-        }
-        Some(Key(values))
+    pub fn decode(bytes: &[u8]) -> Option<Key> {
+        take_all(bytes).map(Key::from)
     }
 
     /// The key as a JSON array, blobs as `{"blob": "hex"}`: `["7f3a"]`, `[12,"de"]`.
@@ -56,9 +61,9 @@ impl Key {
     /// A key as a person types it: a JSON array, or one bare value (`7f3a`, `12`).
     pub fn parse(typed: &str) -> Key {
         if let Ok(values) = serde_json::from_str::<Vec<Value>>(typed) {
-            return Key(values);
+            return Key::from(values);
         }
-        Key(vec![match typed.parse::<i64>() {
+        Key::from(vec![match typed.parse::<i64>() {
             Ok(number) if number.to_string() == typed => Value::Integer(number),
             _ => Value::Text(typed.to_owned()),
         }])
@@ -69,6 +74,33 @@ impl std::fmt::Display for Key {
     fn fmt(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
         formatter.write_str(&self.to_text())
     }
+}
+
+/// The values of `bytes`, as `put` wrote them one after another.
+pub fn take_all(mut bytes: &[u8]) -> Option<Vec<Value>> {
+    let mut values = Vec::new();
+    while !bytes.is_empty() {
+        values.push(take(&mut bytes)?);
+    }
+    Some(values)
+}
+
+/// The next value of `bytes`, as `put` wrote it; `None` for bytes it never writes.
+pub fn take(bytes: &mut &[u8]) -> Option<Value> {
+    let (tag, rest) = bytes.split_first()?;
+    *bytes = rest;
+    Some(match *tag {
+        NULL => Value::Null,
+        INTEGER => Value::Integer((take_u64(bytes)? ^ (1 << 63)) as i64),
+        REAL => {
+            let ordered = take_u64(bytes)?;
+            let bits = if ordered >> 63 == 1 { ordered & !(1 << 63) } else { !ordered };
+            Value::Real(f64::from_bits(bits))
+        }
+        TEXT => text::from_bytes(take_bytes(bytes)?),
+        BLOB => Value::Blob(take_bytes(bytes)?),
+        _ => return None,
+    })
 }
 
 /// One value as `Key::encode` writes it.
@@ -157,7 +189,7 @@ mod tests {
     #[test]
     fn encoded_keys_decode_to_themselves_and_keep_their_order() {
         let keys: Vec<Key> =
-            samples().iter().flat_map(|a| samples().into_iter().map(|b| Key(vec![a.clone(), b]))).collect();
+            samples().iter().flat_map(|a| samples().into_iter().map(|b| Key::from(vec![a.clone(), b]))).collect();
         for pair in keys.windows(2) {
             assert!(pair[0].encode() < pair[1].encode(), "{} before {}", pair[0], pair[1]);
         }
@@ -168,9 +200,9 @@ mod tests {
 
     #[test]
     fn a_typed_key_is_an_array_or_a_bare_value() {
-        assert_eq!(Key::parse("12"), Key(vec![Value::Integer(12)]));
-        assert_eq!(Key::parse("012"), Key(vec![Value::Text("012".into())]));
-        assert_eq!(Key::parse("[1,\"a\"]"), Key(vec![Value::Integer(1), Value::Text("a".into())]));
-        assert_eq!(Key::parse("[\"12\"]"), Key(vec![Value::Text("12".into())]));
+        assert_eq!(Key::parse("12"), Key::from(vec![Value::Integer(12)]));
+        assert_eq!(Key::parse("012"), Key::from(vec![Value::Text("012".into())]));
+        assert_eq!(Key::parse("[1,\"a\"]"), Key::from(vec![Value::Integer(1), Value::Text("a".into())]));
+        assert_eq!(Key::parse("[\"12\"]"), Key::from(vec![Value::Text("12".into())]));
     }
 }

@@ -72,7 +72,7 @@ impl Serialize for Line<'_> {
 
 /// The outcomes of a push, in its order. `changes` are the table and key of each
 /// change sent. An answer with another count is not an answer.
-pub fn outcomes(answer: Pushed, changes: &[(String, Key)]) -> Result<Vec<Outcome>, String> {
+pub fn outcomes(answer: Pushed, changes: &[(Arc<str>, Key)]) -> Result<Vec<Outcome>, String> {
     if answer.outcomes.len() != changes.len() {
         return Err(format!("{} outcomes for {} changes", answer.outcomes.len(), changes.len()));
     }
@@ -89,7 +89,7 @@ pub fn outcomes(answer: Pushed, changes: &[(String, Key)]) -> Result<Vec<Outcome
                 },
                 remote: conflict.row.map(|row| remote_row(table, key, row)),
                 columns: conflict.columns,
-                others: conflict.others.into_iter().map(|other| (other.table, Key(other.key))).collect(),
+                others: conflict.others.into_iter().map(|other| (other.table, Key::from(other.key))).collect(),
             },
         })
         .collect())

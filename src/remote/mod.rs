@@ -11,6 +11,8 @@ mod mqtt;
 
 pub use http::Line;
 
+use std::sync::Arc;
+
 use crate::model::settings::Replica;
 use crate::model::{Action, Change, Cursor, Fault, Incarnation, Key, Outcome, Page, Revision, Row, Stamp, Table};
 
@@ -231,7 +233,7 @@ pub trait Remote: Send {
     }
 
     /// Sends what `encode` made. `changes`: table and key of each change within.
-    fn push(&mut self, body: &[u8], changes: &[(String, Key)]) -> Result<Answer>;
+    fn push(&mut self, body: &[u8], changes: &[(Arc<str>, Key)]) -> Result<Answer>;
 
     /// Makes the body of the next push, where it is the whole set: before every push, and
     /// without a word to the far end.

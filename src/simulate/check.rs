@@ -132,7 +132,7 @@ pub(super) fn left_as_found(path: &Path, ddl: &[String], rows: &BTreeMap<Place, 
         let mut count = 0;
         while let Some(row) = found.next().map_err(fail)? {
             let row = value::read_row(row, 0, schema::columns(table).len()).map_err(fail)?;
-            let key = Key(row[..schema::key_len(table)].to_vec());
+            let key = Key::from(row[..schema::key_len(table)].to_vec());
             if rows.get(&(table, key)) != Some(&row) {
                 return Err(format!("detaching changed {table} {row:?}"));
             }

@@ -182,7 +182,7 @@ fn rows(db: &Connection, table: &'static str, look: &mut Look) -> rusqlite::Resu
         if let Value::Text(text) = &row[token] {
             tokens::find(text, &mut look.tokens);
         }
-        let key = Key(row[..schema::key_len(table)].to_vec());
+        let key = Key::from(row[..schema::key_len(table)].to_vec());
         if look.rows.insert((table, key.clone()), row).is_some() {
             let text = format!("{table} has the key {key} twice");
             return Err(rusqlite::Error::ToSqlConversionFailure(text.into()));

@@ -36,7 +36,7 @@ pub(super) struct Far {
     /// `changes` when each device last heard that there is no more.
     pub(super) in_step: BTreeMap<usize, u64>,
     /// Rows of pushes that each device never heard an answer to.
-    pub(super) unanswered: BTreeMap<usize, Vec<(String, Key)>>,
+    pub(super) unanswered: BTreeMap<usize, Vec<(Arc<str>, Key)>>,
     /// Snapshots begun.
     pub(super) snapshots: u64,
     /// Actions that were done, by key, with how often each was asked for.
@@ -227,7 +227,7 @@ impl Remote for SimRemote {
         true
     }
 
-    fn push(&mut self, body: &[u8], changes: &[(String, Key)]) -> Result<Answer> {
+    fn push(&mut self, body: &[u8], changes: &[(Arc<str>, Key)]) -> Result<Answer> {
         let device = self.device;
         {
             let mut far = self.far.lock().expect("BUG: one thread a world");

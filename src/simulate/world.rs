@@ -222,7 +222,7 @@ impl World {
         let changed: Vec<Place> = before.changed(after).into_iter().cloned().collect();
         let mut reached = Vec::new();
         let unanswered = self.far().unanswered.get(&at).cloned().unwrap_or_default();
-        if changed.iter().any(|(table, key)| unanswered.iter().any(|(name, sent)| name == table && sent == key)) {
+        if changed.iter().any(|(table, key)| unanswered.iter().any(|(name, sent)| **name == **table && sent == key)) {
             reached.push("a row edited between a lost answer and the retry");
         }
         if story.contains("= 'swap'") && changed.iter().filter(|place| after.rows.contains_key(*place)).count() > 1 {

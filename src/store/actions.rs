@@ -350,7 +350,7 @@ impl Store {
         QueueEntry {
             replica: replica.clone(),
             table: TABLE.to_owned(),
-            key: Key(vec![Value::Integer(id)]).to_text(),
+            key: Key::from(vec![Value::Integer(id)]).to_text(),
             operation: "insert".to_owned(),
             columns: Vec::new(),
             state: found.state.clone(),

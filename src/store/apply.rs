@@ -271,7 +271,7 @@ pub(crate) mod tests {
     pub(crate) fn page(rows: impl Iterator<Item = (i64, Option<&'static str>)>, head: i64) -> Page {
         let row = |(at, (number, text)): (usize, (i64, Option<&str>))| RemoteRow {
             table: "task".into(),
-            key: Key(vec![Value::Integer(number)]),
+            key: Key::from(vec![Value::Integer(number)]),
             revision: Revision(head + at as i64),
             stamp: Stamp(head),
             row: text.map(|text| vec![Value::Integer(number), Value::Text(text.into())]),
@@ -390,7 +390,7 @@ pub(crate) mod tests {
             store
                 .write(|writer| {
                     let synced = writer.find("task").unwrap();
-                    writer.put_aside(synced, &Key(vec![Value::Integer(number)]), &aside)
+                    writer.put_aside(synced, &Key::from(vec![Value::Integer(number)]), &aside)
                 })
                 .unwrap();
         }

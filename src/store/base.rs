@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use super::flight::FlightRow;
 use super::{Result, Synced, Writer};
-use crate::model::{Key, Operation, Revision, Row, Stamp, Value, key};
+use crate::model::{Operation, Revision, Row, Stamp, Value, key};
 use crate::sqlite::digest;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +96,14 @@ impl Base {
             _ => self.columns.iter().position(|column| column.eq_ignore_ascii_case(name)),
         }
     }
+}
+
+/// Where a base lies among the others, so nearly that neighbours share their pages.
+pub(crate) fn place(tab: i64, key: &[u8]) -> (i64, u128) {
+    let mut head = [0; 16];
+    let length = key.len().min(16);
+    head[..length].copy_from_slice(&key[..length]);
+    (tab, u128::from_be_bytes(head))
 }
 
 /// The bytes of a base of which nothing is known but that there may be one: no row is
@@ -289,5 +297,5 @@ pub(crate) fn take_value(bytes: &mut &[u8]) -> Option<Value> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (encoded, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
     *bytes = rest;
-    Key::decode(encoded)?.0.pop()
+    key::take(&mut { encoded })
 }

@@ -215,7 +215,7 @@ impl<'a> Writer<'a> {
         for foreign in &place.synced.table.foreign_keys {
             let Some(parent) = self.find(&foreign.parent) else { continue };
             let Some(values) = values_of(place.synced, row, &foreign.columns) else { continue };
-            let itself = parent.id == place.synced.id && Key(values.clone()) == place.key;
+            let itself = parent.id == place.synced.id && Key::from(values.clone()) == place.key;
             if !values.iter().any(Value::is_null)
                 && !itself
                 && !row::exists(self.db, parent, &foreign.parent_columns, &values)?
@@ -223,7 +223,7 @@ impl<'a> Writer<'a> {
                 return dangling(format!(
                     "the row would refer to {} {}, which is not here",
                     parent.name(),
-                    Key(values)
+                    Key::from(values)
                 ));
             }
         }

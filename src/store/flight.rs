@@ -6,6 +6,7 @@
 //! when the remote says yes, and which log entries are then spent.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, params};
 
@@ -22,8 +23,10 @@ pub struct Flight {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct FlightRow {
-    pub table: String,
+    pub table: Arc<str>,
     pub key: Key,
+    /// `key.encode()`.
+    pub(crate) encoded: Vec<u8>,
     pub operation: Operation,
     pub stamp: Stamp,
     /// The newest log entry it covers.
@@ -39,8 +42,9 @@ impl FlightRow {
     /// A row that is named without having been sent.
     pub(crate) fn standing_for(synced: &Synced, key: &Key) -> FlightRow {
         FlightRow {
-            table: synced.name().to_owned(),
+            table: synced.label.clone(),
             key: key.clone(),
+            encoded: key.encode(),
             operation: Operation::Update,
             stamp: Stamp::default(),
             seq: Seq(0),
@@ -60,7 +64,7 @@ impl Store {
     /// From now on a pulled version that is as `flight` sent it counts as its answer.
     /// Until `scrap`, or until the file is closed.
     pub fn doubt_flight(&mut self, flight: &Flight) {
-        self.doubts = flight.rows.iter().map(|row| ((row.tab, row.key.encode()), row.clone())).collect();
+        self.doubts = flight.rows.iter().map(|row| ((row.tab, row.encoded.clone()), row.clone())).collect();
     }
 
     /// The batch that was sent, or was about to be, and never answered.
@@ -76,7 +80,9 @@ impl Store {
         let mut rows = Vec::new();
         while !bytes.is_empty() {
             let mut row = read_row(&mut bytes).expect("BUG: a flight is what launch wrote");
-            row.table = self.tables.get(&row.tab).map(|synced| synced.name().to_owned()).unwrap_or_default();
+            if let Some(synced) = self.tables.get(&row.tab) {
+                row.table = synced.label.clone();
+            }
             rows.push(row);
         }
         Ok(Some(Flight { batch, body, rows }))
@@ -122,11 +128,10 @@ impl Writer<'_> {
                 let row = read_row(&mut bytes).expect("BUG: a flight is what launch wrote");
                 let tables = self.tables;
                 let Some(synced) = tables.get(&row.tab) else { continue };
-                let key = row.key.encode();
-                if row.operation != Operation::Delete && self.base(synced, &key)?.is_none() {
+                if row.operation != Operation::Delete && self.base(synced, &row.encoded)?.is_none() {
                     let under = Synced { shape: row.shape, ..synced.clone() };
                     // Not its stamp: the remote may have refused just that.
-                    self.set_base(&under, &key, Revision::NONE, Stamp::default(), &row.base)?;
+                    self.set_base(&under, &row.encoded, Revision::NONE, Stamp::default(), &row.base)?;
                 }
             }
         }
@@ -145,7 +150,7 @@ fn put_row(out: &mut Vec<u8>, row: &FlightRow) {
         Operation::Update => 2,
         Operation::Delete => 3,
     });
-    for bytes in [&row.key.encode(), &row.base] {
+    for bytes in [&row.encoded, &row.base] {
         out.extend((bytes.len() as u32).to_le_bytes());
         out.extend(bytes);
     }
@@ -160,7 +165,8 @@ fn read_row(bytes: &mut &[u8]) -> Option<FlightRow> {
     let seq = Seq(take_i64(bytes)?);
     let (operation, rest) = bytes.split_first()?;
     *bytes = rest;
-    let key = Key::decode(&take_bytes(bytes)?)?;
+    let encoded = take_bytes(bytes)?;
+    let key = Key::decode(&encoded)?;
     let base = take_bytes(bytes)?;
     let count = take_u32(bytes)?;
     let seqs = (0..count).map(|_| take_i64(bytes)).collect::<Option<Vec<i64>>>()?;
@@ -169,7 +175,7 @@ fn read_row(bytes: &mut &[u8]) -> Option<FlightRow> {
         2 => Operation::Update,
         _ => Operation::Delete,
     };
-    Some(FlightRow { table: String::new(), key, operation, stamp, seq, tab, shape, base, seqs })
+    Some(FlightRow { table: Arc::default(), key, encoded, operation, stamp, seq, tab, shape, base, seqs })
 }
 
 fn take_i64(bytes: &mut &[u8]) -> Option<i64> {

@@ -45,7 +45,7 @@ impl Store {
             let key = synced.key_of(&values);
             let base = base::read(&self.db, self.era, synced, &key.encode())?;
             put(&Change {
-                table: synced.name().to_owned(),
+                table: synced.label.clone(),
                 operation: Operation::Insert,
                 columns: synced.columns.clone(),
                 values,

@@ -87,7 +87,7 @@ impl Writer<'_> {
             synced.key_is
         );
         // A mark that the app's own rules forbid is no reason to stop.
-        let _ = self.db.prepare_cached(&sql)?.execute(rusqlite::params_from_iter(&key.0));
+        let _ = self.db.prepare_cached(&sql)?.execute(rusqlite::params_from_iter(key.0.iter()));
         Ok(())
     }
 

@@ -180,7 +180,7 @@ pub(crate) fn read_entries(
             tab,
             op: row.get(2)?,
             at: capture::millis(row.get::<_, Option<f64>>(3)?.unwrap_or(2_440_587.5)),
-            key: Key(value::read_row(row, 4, *width)?),
+            key: Key::from(value::read_row(row, 4, *width)?),
         });
     }
     Ok(())

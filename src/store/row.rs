@@ -32,11 +32,11 @@ pub(crate) fn read(db: &Connection, synced: &Synced, key: &Key) -> Result<Found>
 
 /// `read`, with the statement of `read_sql` at hand.
 pub(crate) fn read_with(statement: &mut Statement, synced: &Synced, key: &Key) -> Result<Found> {
-    let mut rows = statement.query(params_from_iter(&key.0))?;
+    let mut rows = statement.query(params_from_iter(key.0.iter()))?;
     let mut found = Found::Nothing;
     while let Some(row) = rows.next()? {
         let row = value::read_row(row, 0, synced.columns.len())?;
-        if !synced.key_at.iter().zip(&key.0).all(|(at, value)| row[*at] == *value) {
+        if !synced.key_at.iter().zip(key.0.iter()).all(|(at, value)| row[*at] == *value) {
             continue;
         }
         match found {
@@ -81,7 +81,7 @@ pub(crate) fn insert_at(
 pub(crate) fn rowid(db: &Connection, synced: &Synced, key: &Key) -> Result<Option<i64>> {
     let Some(alias) = rowid_name(synced) else { return Ok(None) };
     let sql = format!("SELECT {alias} FROM {} WHERE {}", ident(synced.name()), synced.key_is);
-    Ok(db.prepare_cached(&sql)?.query_row(params_from_iter(&key.0), |row| row.get(0)).optional()?)
+    Ok(db.prepare_cached(&sql)?.query_row(params_from_iter(key.0.iter()), |row| row.get(0)).optional()?)
 }
 
 /// A name for the rowid that no column takes; none for WITHOUT ROWID tables, and for
@@ -162,7 +162,7 @@ pub(crate) fn keys_where(
     let mut rows = statement.query(params_from_iter(values))?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(Key(value::read_row(row, 0, keys.len())?));
+        found.push(Key::from(value::read_row(row, 0, keys.len())?));
     }
     Ok(found)
 }

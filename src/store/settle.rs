@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use super::aside::{Aside, Standing};
+use super::base;
 use super::flight::{Flight, FlightRow};
 use super::row::{self, Found};
 use super::take::{Manner, Taken};
@@ -41,10 +42,7 @@ impl Settling {
     fn order(flight: &Flight, outcomes: &[Outcome]) -> Vec<usize> {
         let applied = |at: &usize| matches!(outcomes[*at], Outcome::Applied(_));
         let (mut taken, others): (Vec<usize>, Vec<usize>) = (0..flight.rows.len()).partition(applied);
-        taken.sort_by(|a, b| {
-            let (a, b) = (&flight.rows[*a], &flight.rows[*b]);
-            a.tab.cmp(&b.tab).then_with(|| a.key.cmp(&b.key))
-        });
+        taken.sort_by_cached_key(|at| base::place(flight.rows[*at].tab, &flight.rows[*at].encoded));
         taken.extend(others);
         taken
     }
@@ -171,19 +169,19 @@ impl Writer<'_> {
     /// The remote has it: the base becomes what was sent. An edit made since is a difference
     /// from the new base, and what is in the log of it stays there.
     fn acknowledge(&self, synced: &Synced, row: &FlightRow, revision: Revision) -> Result<()> {
-        let key = row.key.encode();
-        match self.parked_revision(synced, &key)? {
+        let key = &row.encoded;
+        match self.parked_revision(synced, key)? {
             // Only the columns that were sent are known to be as they are here: what else
             // the version that waits has must come again, as what it is now.
             Some(waits) if row.operation == Operation::Update => {
-                self.set_base_under(row.shape, synced, &key, waits, row.stamp, &row.base)?;
+                self.set_base_under(row.shape, synced, key, waits, row.stamp, &row.base)?;
                 meta::set(self.db, "cursor", rusqlite::types::Null)?;
             }
-            _ => self.raise_base(synced, row, &key, revision)?,
+            _ => self.raise_base(synced, row, key, revision)?,
         }
         // A version that waited here to be written was overwritten there.
-        self.unpark(synced, &key)?;
-        self.clear_aside(synced, &key)
+        self.unpark(synced, key)?;
+        self.clear_aside(synced, key)
     }
 
     fn conflict(&mut self, kind: ConflictKind, met: Met, manner: Manner, settled: &mut Settled) -> Result<()> {
@@ -202,7 +200,7 @@ impl Writer<'_> {
                     return self.again(met.synced, met.row, code.word(), &text, manner.now, settled);
                 }
                 if taken == Taken::Written || matches!(taken, Taken::Conflict { .. }) {
-                    settled.changed.entry(met.row.table.clone()).or_default().push(met.row.key.clone());
+                    settled.changed.entry(met.row.table.to_string()).or_default().push(met.row.key.clone());
                 }
                 self.clear_aside(met.synced, &remote.key.encode())?;
                 if !self.is_unsent(met.synced, &met.row.key)? {
@@ -264,11 +262,11 @@ impl Writer<'_> {
             self.db.execute_batch("RELEASE _homing_kept")?;
         }
         let result = row::read(self.db, met.synced, &remote.key)?.row();
-        settled.changed.entry(met.row.table.clone()).or_default().push(met.row.key.clone());
+        settled.changed.entry(met.row.table.to_string()).or_default().push(met.row.key.clone());
         let child = met.others.first().map_or_else(String::new, |(table, key)| format!(" ({table} {key})"));
         self.record(&Conflict {
             id: 0,
-            table: met.row.table.clone(),
+            table: met.row.table.to_string(),
             key: met.row.key.clone(),
             kind: ConflictKind::ForeignKey,
             strategy: met.synced.rule.strategy,

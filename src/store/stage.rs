@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use self::links::left_parents;
 use self::reader::{Places, Reader, UnderWay};
 use super::aside::{self, Standing};
-use super::base::{self, Difference};
+use super::base::{self, Base, Difference};
 use super::flight::{Flight, FlightRow};
 use super::outbox::{Entry, read_entries};
 use super::row::Found;
@@ -55,6 +55,7 @@ pub struct Gathering {
     pub since: i64,
     pub(crate) tab: i64,
     pub(crate) shape: i64,
+    pub(crate) encoded: Vec<u8>,
     pub(crate) base: Vec<u8>,
     pub(crate) seqs: Vec<i64>,
     /// Hashes of what the remote knows the row's foreign keys to be, by parent table
@@ -84,6 +85,7 @@ impl Gathering {
         let row = FlightRow {
             table: self.change.table.clone(),
             key: self.change.key.clone(),
+            encoded: self.encoded,
             operation: self.change.operation,
             stamp: self.change.stamp,
             seq: self.change.seq,
@@ -95,6 +97,9 @@ impl Gathering {
         (self.change, row)
     }
 }
+
+/// A row as it stands here, and its base.
+type Met = (Found, Option<Base>);
 
 /// A row that the log or `_homing_aside` names.
 struct Named {
@@ -181,8 +186,9 @@ impl Store {
         gathered.links = self.tables.values().any(|synced| !synced.table.foreign_keys.is_empty());
         let mut places: Places = HashMap::new();
         let mut reader = Reader::new(&self.db)?;
-        for name in named {
-            self.consider(name, now, &masses, &mut gathered, &mut places, &mut reader)?;
+        let met = self.look_up(&named, &mut reader)?;
+        for (named, met) in named.into_iter().zip(met) {
+            self.consider(named, met, now, &masses, &mut gathered, &mut places)?;
         }
         self.link(&mut gathered, &mut places, &mut reader, under_way, now)?;
         drop(reader);
@@ -205,7 +211,7 @@ impl Store {
             for (place, code, text) in staying {
                 let candidate = &gathered.candidates[*place];
                 let synced = &writer.tables[&candidate.tab];
-                let known = writer.aside(synced, &candidate.change.key.encode())?;
+                let known = writer.aside(synced, &candidate.encoded)?;
                 let standing = match code {
                     ReasonCode::PendingParent | ReasonCode::ParentSetAside => Standing::WaitingForParent,
                     ReasonCode::PendingRetry => Standing::Retry,
@@ -316,24 +322,37 @@ impl Store {
         Ok(named)
     }
 
+    /// Each named row as it stands here, and its base. Looked up in the order of their keys,
+    /// as tables and bases lie.
+    fn look_up(&self, named: &[Named], reader: &mut Reader) -> Result<Vec<Met>> {
+        let mut order: Vec<usize> = (0..named.len()).collect();
+        order.sort_by_cached_key(|at| base::place(named[*at].tab, &named[*at].encoded));
+        let mut met: Vec<Met> = std::iter::repeat_with(|| (Found::Nothing, None)).take(named.len()).collect();
+        for at in order {
+            let Named { tab, key, encoded, .. } = &named[at];
+            let synced = &self.tables[tab];
+            met[at] = (reader.row(synced, key)?, reader.base(self.era, synced, encoded)?);
+        }
+        Ok(met)
+    }
+
     /// Turns one named row into a candidate, or finds that it is noise.
     fn consider(
         &self,
         named: Named,
+        (found, base): Met,
         now: Now,
         masses: &HashSet<i64>,
         gathered: &mut Gathered,
         places: &mut Places,
-        reader: &mut Reader,
     ) -> Result<Option<usize>> {
         let synced = &self.tables[&named.tab];
         let encoded = &named.encoded;
-        let (local, several) = match reader.row(synced, &named.key)? {
+        let (local, several) = match found {
             Found::Nothing => (None, false),
             Found::One(row) => (Some(row), false),
             Found::Several => (None, true),
         };
-        let base = reader.base(self.era, synced, encoded)?;
         let difference = base::difference(synced, local.as_ref(), base.as_ref());
         let known = match gathered.some_aside {
             true => aside::read(&self.db, named.tab, encoded)?,
@@ -376,10 +395,11 @@ impl Store {
         };
         let left = left_parents(synced, base.as_ref(), &difference);
         let seq = Seq(named.seqs.iter().copied().max().unwrap_or(0));
+        let mark = gathered.links.then(|| digest::numbered(named.tab, &named.encoded));
         let candidate = Gathering {
             change: Change {
-                table: synced.name().to_owned(),
-                key: named.key.clone(),
+                table: synced.label.clone(),
+                key: named.key,
                 operation,
                 columns,
                 values,
@@ -393,14 +413,15 @@ impl Store {
             since: named.since,
             tab: named.tab,
             shape: synced.shape,
+            encoded: named.encoded,
             base: body,
             seqs: named.seqs,
             left,
         };
         let place = gathered.candidates.len();
         gathered.candidates.push(candidate);
-        if gathered.links {
-            places.insert(digest::numbered(named.tab, &named.encoded), place);
+        if let Some(mark) = mark {
+            places.insert(mark, place);
         }
         Ok(Some(place))
     }

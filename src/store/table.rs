@@ -14,6 +14,8 @@ pub struct Synced {
     /// Stands for the table in the log and in every table of Homing's.
     pub id: i64,
     pub table: Table,
+    /// Its name, shared by all that name it.
+    pub label: Arc<str>,
     /// The names of `table.columns`.
     pub columns: Arc<[String]>,
     pub rule: TableRule,
@@ -69,6 +71,7 @@ impl Synced {
             delete_sql,
             insert_sql,
             columns,
+            label: table.name.as_str().into(),
             table,
             rule,
             shape,

@@ -141,7 +141,7 @@ fn linked(store: &Store, page: &Page) -> Option<Links> {
                 Some(values[place].clone())
             };
             let Some(key) = foreign.columns.iter().map(value).collect::<Option<Vec<Value>>>() else { continue };
-            if let Some(parent) = places.get(&(parent.id, &Key(key))) {
+            if let Some(parent) = places.get(&(parent.id, &Key::from(key))) {
                 links.join(at, *parent);
             }
         }
@@ -201,7 +201,7 @@ mod tests {
         let values = if is_item && !gone { vec![number(0), number(1)] } else { vec![number(0)] };
         RemoteRow {
             table: if is_item { "item" } else { "list" }.into(),
-            key: Key(vec![number(0)]),
+            key: Key::from(vec![number(0)]),
             revision: Revision(1),
             stamp: Stamp(1),
             columns: if is_item {

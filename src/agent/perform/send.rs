@@ -4,6 +4,7 @@
 //! answer. One that the remote does not take whole is made smaller until the row is found
 //! that it is about.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Performer, note_changed};
@@ -84,7 +85,8 @@ impl Performer {
 
     pub(super) fn send(&mut self) -> Result<Report, Fault> {
         let flight = self.flight.as_ref().expect("BUG: sending comes after staging");
-        let changes: Vec<(String, Key)> = flight.rows.iter().map(|row| (row.table.clone(), row.key.clone())).collect();
+        let changes: Vec<(Arc<str>, Key)> =
+            flight.rows.iter().map(|row| (row.table.clone(), row.key.clone())).collect();
         let takes_everything = self.remote.abilities().takes_everything;
         if takes_everything {
             let now = self.now();

@@ -4,6 +4,7 @@
 //! agent relies on. It resolves nothing: what it was told last is what it knows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Handle;
@@ -48,7 +49,7 @@ pub struct Station {
     cursor: Option<Cursor>,
     pub rows: BTreeMap<(String, Key), Known>,
     /// The bytes of the last push, and what was in them.
-    pub sent: (Vec<u8>, Vec<(String, Key)>),
+    pub sent: (Vec<u8>, Vec<(Arc<str>, Key)>),
     /// Pages of the last pull.
     pages: usize,
 }
@@ -146,7 +147,7 @@ impl Station {
             table.map(|table| table.key.clone()).unwrap_or_default()
         };
         let body = self.remote.encode(&batch, &key_names);
-        let changes: Vec<(String, Key)> =
+        let changes: Vec<(Arc<str>, Key)> =
             batch.changes.iter().map(|change| (change.table.clone(), change.key.clone())).collect();
         self.sent = (body, changes);
         let outcomes = self.again()?;
@@ -221,7 +222,7 @@ impl Station {
         let known = self.rows.get(&(table.to_owned(), key.clone()));
         let now = Stamp::from_millis(clock());
         Change {
-            table: table.to_owned(),
+            table: table.into(),
             operation,
             columns: columns.into(),
             values,
@@ -233,7 +234,7 @@ impl Station {
     }
 
     fn note(&mut self, change: &Change, revision: Revision) {
-        let name = (change.table.clone(), change.key.clone());
+        let name = (change.table.to_string(), change.key.clone());
         if change.operation == Operation::Delete {
             self.rows.remove(&name);
             return;

@@ -48,8 +48,8 @@ fn parse(outbox: &str) -> (Vec<&str>, Vec<Candidate>) {
     let place = |name: &str| names.iter().position(|other| *other == name).expect(name);
     let candidate = |line: &Vec<&str>| {
         let mut candidate = Candidate {
-            table: line[1].to_owned(),
-            key: Key(vec![Value::Text(line[0].to_owned())]),
+            table: line[1].into(),
+            key: Key::from(vec![Value::Text(line[0].to_owned())]),
             operation: match line[2] {
                 "insert" => Operation::Insert,
                 "update" => Operation::Update,
@@ -369,8 +369,8 @@ fn random_outbox(chance: &mut Chance) -> Vec<Candidate> {
     let codes = [ReasonCode::RowRefused, ReasonCode::PendingRetry, ReasonCode::MassDeletion];
     (0..count)
         .map(|at| Candidate {
-            table: chance.pick(&TABLES).to_string(),
-            key: Key(vec![Value::Integer(at as i64)]),
+            table: (*chance.pick(&TABLES)).into(),
+            key: Key::from(vec![Value::Integer(at as i64)]),
             operation: *chance.pick(&[Operation::Insert, Operation::Update, Operation::Delete]),
             priority: Priority(chance.below(5) as u8),
             seq: Seq(chance.below(40) as i64),
@@ -512,10 +512,10 @@ fn no_row_overtakes_a_table_that_its_rule_puts_first() {
             candidates = without(candidates, &plan.order);
         }
         let last = |table: &str, deletes: bool| {
-            sent.iter().rposition(|row| row.table == table && (row.operation == Operation::Delete) == deletes)
+            sent.iter().rposition(|row| *row.table == *table && (row.operation == Operation::Delete) == deletes)
         };
         let first = |table: &str, deletes: bool| {
-            sent.iter().position(|row| row.table == table && (row.operation == Operation::Delete) == deletes)
+            sent.iter().position(|row| *row.table == *table && (row.operation == Operation::Delete) == deletes)
         };
         for (table, ahead) in [("notes", "tags"), ("photos", "notes"), ("photos", "tags")] {
             if let (Some(last), Some(first)) = (last(ahead, false), first(table, false)) {
@@ -532,8 +532,8 @@ fn no_row_overtakes_a_table_that_its_rule_puts_first() {
 fn a_chain_of_ten_thousand_rows_is_planned_in_its_order() {
     let chain: Vec<Candidate> = (0..10_000)
         .map(|at: usize| Candidate {
-            table: "pages".to_owned(),
-            key: Key(vec![Value::Integer(at as i64)]),
+            table: "pages".into(),
+            key: Key::from(vec![Value::Integer(at as i64)]),
             operation: Operation::Insert,
             priority: Priority(2),
             // The child was written first.

@@ -5,6 +5,8 @@
 //! urgency never has to be corrected for dependencies, and each change can say which
 //! other one brought it forward.
 
+use std::sync::Arc;
+
 use super::{Candidate, Links, Why, place};
 use crate::engine::Order;
 use crate::model::settings::Priority;
@@ -28,7 +30,7 @@ pub(super) struct Urgencies {
     /// For each unit that goes, that of its most urgent group.
     units: Vec<Option<Traced>>,
     /// For each candidate, the table whose rows made it more urgent by rule.
-    ruled: Vec<Option<String>>,
+    ruled: Vec<Option<Arc<str>>>,
     /// True when all that goes has one priority.
     uniform: bool,
 }
@@ -55,7 +57,7 @@ impl Urgencies {
                 && (priority, seq) < (own.priority, own.seq)
             {
                 own = Urgency { priority, seq, ..own };
-                ruled[at] = Some(table.to_owned());
+                ruled[at] = Some(table.clone());
             }
             better(&mut groups[links.group(at)], (own, at));
         }
@@ -118,9 +120,9 @@ fn better(kept: &mut Option<Traced>, other: Traced) {
 /// after it, and its deletes after theirs.
 struct Rules {
     /// By place of a table: the most urgent put behind its puts, and of which table.
-    puts: Vec<Option<(Priority, Seq, String)>>,
+    puts: Vec<Option<(Priority, Seq, Arc<str>)>>,
     /// The same for its deletes.
-    deletes: Vec<Option<(Priority, Seq, String)>>,
+    deletes: Vec<Option<(Priority, Seq, Arc<str>)>>,
 }
 
 impl Rules {
@@ -141,7 +143,7 @@ impl Rules {
             }
         }
         // Handed on through tables that have nothing to send.
-        let hand = |from: Option<&(Priority, Seq, String)>, to: &mut Option<(Priority, Seq, String)>| {
+        let hand = |from: Option<&(Priority, Seq, Arc<str>)>, to: &mut Option<(Priority, Seq, Arc<str>)>| {
             if let Some(from) = from
                 && to.as_ref().is_none_or(|to| from < to)
             {
@@ -166,7 +168,7 @@ impl Rules {
         rules
     }
 
-    fn ahead(&self, candidate: &Candidate, order: &Order) -> Option<(Priority, Seq, &str)> {
+    fn ahead(&self, candidate: &Candidate, order: &Order) -> Option<(Priority, Seq, &Arc<str>)> {
         let rules = if candidate.operation == Operation::Delete { &self.deletes } else { &self.puts };
         let (priority, seq, table) = rules[order.place(&candidate.table)?].as_ref()?;
         Some((*priority, *seq, table))

@@ -116,7 +116,7 @@ fn rowid(writing: &Writing, moved: &Moved) -> Result<Option<i64>> {
     let Some(name) = shape.rowid else { return Ok(None) };
     let sql = format!("SELECT {name} FROM {} WHERE {}", ident(&shape.table.name), shape.key_is("", 1));
     let read = |row: &rusqlite::Row| row.get(0);
-    Ok(Some(writing.db().prepare_cached(&sql)?.query_row(rusqlite::params_from_iter(&moved.key.0), read)?))
+    Ok(Some(writing.db().prepare_cached(&sql)?.query_row(rusqlite::params_from_iter(moved.key.0.iter()), read)?))
 }
 
 /// False when another row holds one of the values.
@@ -151,7 +151,7 @@ pub(super) fn holders(db: &Connection, shape: &Shape, key: &Key, wanted: &Row) -
         while let Some(row) = rows.next()? {
             let holder = value::read_row(row, 0, shape.key_at.len())?;
             let other = WireOther { table: shape.table.name.clone(), key: holder };
-            if other.key != key.0 && !found.contains(&other) {
+            if other.key[..] != key.0[..] && !found.contains(&other) {
                 found.push(other);
             }
         }

@@ -67,7 +67,7 @@ impl<'a> Batch<'a> {
     pub fn tries_to_put(&self, shape: i64, key: &[Value]) -> bool {
         self.changes.iter().any(|(group, change)| {
             let table = self.plans[*group].table.as_ref().filter(|table| table.shape.id == shape && !table.delete);
-            table.is_some_and(|table| key.is_empty() || table.key(change).0 == key)
+            table.is_some_and(|table| key.is_empty() || table.key(change).0[..] == *key)
         })
     }
 

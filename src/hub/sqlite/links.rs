@@ -100,7 +100,7 @@ impl Link {
     /// The referring values of the child, if no parent has them.
     fn dangling(&self, db: &Connection, child: &Key) -> Result<Option<Row>> {
         let mut statement = db.prepare_cached(&self.dangling_sql)?;
-        let mut rows = statement.query(rusqlite::params_from_iter(&child.0))?;
+        let mut rows = statement.query(rusqlite::params_from_iter(child.0.iter()))?;
         Ok(match rows.next()? {
             Some(row) => Some(value::read_row(row, 0, self.child_at.len())?),
             None => None,
@@ -121,7 +121,7 @@ impl Link {
         let mut rows = statement.query(rusqlite::params_from_iter(values))?;
         let mut keys = Vec::new();
         while let Some(row) = rows.next()? {
-            keys.push(Key(value::read_row(row, 0, self.child.key_at.len())?));
+            keys.push(Key::from(value::read_row(row, 0, self.child.key_at.len())?));
         }
         Ok(keys)
     }
@@ -176,7 +176,7 @@ pub(super) fn offenders(db: &Connection, batch: &Batch, touched: &[Touched], sto
                 let in_the_way = known.is_none_or(|known| batch.is_news(&known));
                 let child = (link.child.id, key);
                 if others.len() < OTHERS_MAX && (in_the_way || stays.contains(&child)) {
-                    others.push(WireOther { table: link.child.table.name.clone(), key: child.1.0 });
+                    others.push(WireOther { table: link.child.table.name.clone(), key: child.1.0.to_vec() });
                 }
             }
         }
@@ -197,7 +197,7 @@ fn taken_away(db: &Connection, batch: &Batch, link: &Link, key: &[Value]) -> Res
     if key.is_empty() {
         return Ok(false);
     }
-    let known = writing::known(db, link.parent.id, &Key(key.to_vec()).encode())?;
+    let known = writing::known(db, link.parent.id, &Key::from(key.to_vec()).encode())?;
     Ok(known.is_some_and(|known| known.gone() && batch.is_news(&known)))
 }
 
@@ -220,7 +220,7 @@ fn follow(batch: &Batch, touched: &[Touched], found: &mut Offenders) {
         if !parent.was_new {
             continue;
         }
-        let other = WireOther { table: parent.shape.table.name.clone(), key: parent.key.0.clone() };
+        let other = WireOther { table: parent.shape.table.name.clone(), key: parent.key.0.to_vec() };
         for (number, link) in links.iter().enumerate().filter(|(_, link)| link.parent.id == parent.shape.id) {
             let Some(values) = batch.values_of(parent, &link.parent_at) else { continue };
             for child in children.get(&(number, values)).into_iter().flatten() {

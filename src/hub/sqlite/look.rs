@@ -38,7 +38,7 @@ pub(super) fn row(scope: &mut Scope, request: &RowRequest, now: i64) -> Result<R
         return Err(HubError::Malformed(format!("the key of {} has {} values", request.table, shape.key_at.len())));
     }
     let tx = scope.db.unchecked_transaction()?;
-    let key = Key(request.key.clone());
+    let key = Key::from(request.key.clone());
     Ok(RowAnswer { protocol: VERSION, row: wire_row(&tx, &shape, &key)?, audit: trail(&tx, &shape, &key)? })
 }
 

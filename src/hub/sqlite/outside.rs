@@ -69,7 +69,7 @@ fn take_log(writing: &Writing, schema: &Schema) -> Result<bool> {
     }
     for (tab, key) in noted {
         let shape = schema.numbered(tab).expect("BUG: only known tables were noted");
-        judge(writing, shape, Key(key))?;
+        judge(writing, shape, Key::from(key))?;
     }
     writing.db().prepare_cached("DELETE FROM _hub_log WHERE seq <= ?")?.execute([last])?;
     Ok(writing.db().prepare_cached("SELECT EXISTS(SELECT 1 FROM _hub_log)")?.query_row([], |row| row.get(0))?)

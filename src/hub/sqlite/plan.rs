@@ -43,7 +43,7 @@ pub(super) enum Source {
 impl Table {
     /// The key of one of the rows.
     pub fn key(&self, change: &WireChange) -> Key {
-        Key(change.values[..self.key_len].to_vec())
+        Key::from(&change.values[..self.key_len])
     }
 }
 

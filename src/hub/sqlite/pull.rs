@@ -157,7 +157,7 @@ fn log(db: &Connection, schema: &Schema, me: Option<i64>, rev: i64, head: i64, p
         let key = Key::decode(&entry.get::<_, Vec<u8>>(1)?)
             .ok_or_else(|| HubError::Damaged("a key in _hub_row is not one".to_owned()))?;
         let gone = entry.get::<_, i64>(3)? == layout::DELETE;
-        let row = if gone { Some(key.0) } else { shape.read(db, &key)? };
+        let row = if gone { Some(key.0.to_vec()) } else { shape.read(db, &key)? };
         if let Some(row) = row {
             page.add(db, shape, gone, reached, Stamp(entry.get(4)?), (entry.get(5)?, entry.get_ref(6)?), row)?;
         }

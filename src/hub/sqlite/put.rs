@@ -127,7 +127,7 @@ impl Job<'_> {
             |column: &usize| self.batch.source(table, self.change, *column).expect("BUG: a set column has a source");
         let done = {
             let mut statement = self.writing.db().prepare_cached(&table.update_sql)?;
-            statement.execute(rusqlite::params_from_iter(table.update_at.iter().map(value).chain(&self.key.0)))
+            statement.execute(rusqlite::params_from_iter(table.update_at.iter().map(value).chain(self.key.0.iter())))
         };
         if let Err(error) = done {
             return trouble(error);

@@ -151,7 +151,7 @@ impl Shape {
 
     /// `read`, by a statement of `read_sql` that is at hand.
     pub fn read_with(&self, statement: &mut Statement, key: &Key) -> Result<Option<Row>> {
-        let mut rows = statement.query(rusqlite::params_from_iter(&key.0))?;
+        let mut rows = statement.query(rusqlite::params_from_iter(key.0.iter()))?;
         Ok(match rows.next()? {
             Some(row) => Some(value::read_row(row, 0, self.names.len())?),
             None => None,
@@ -160,7 +160,7 @@ impl Shape {
 
     /// Removes the row; nothing when it is not there.
     pub fn delete(&self, db: &Connection, key: &Key) -> Result<()> {
-        db.prepare_cached(&self.delete_sql)?.execute(rusqlite::params_from_iter(&key.0))?;
+        db.prepare_cached(&self.delete_sql)?.execute(rusqlite::params_from_iter(key.0.iter()))?;
         Ok(())
     }
 

@@ -193,7 +193,7 @@ fn hash_again(db: &Connection, shape: &Shape) -> Result<()> {
     let mut statement = db.prepare(&format!("SELECT {} FROM {LOG} WHERE tab = ?", keys.join(", ")))?;
     let mut rows = statement.query([shape.id])?;
     while let Some(row) = rows.next()? {
-        let key = Key(value::read_row(row, 0, keys.len())?);
+        let key = Key::from(value::read_row(row, 0, keys.len())?);
         if let Some(row) = shape.read(db, &key)? {
             set_hash(db, shape.id, &key.encode(), !hash(&row))?;
         }

@@ -119,7 +119,7 @@ struct Frame {
 
 /// What is known of a batch when its answer comes.
 struct Told<'a> {
-    changes: &'a [(String, Key)],
+    changes: &'a [(Arc<str>, Key)],
     /// The revisions the changes were based on.
     bases: &'a [i64],
     /// What each change was called when it was sent.
@@ -425,7 +425,7 @@ impl Remote for BackendRemote {
         serde_json::to_vec(&Parcel { question, bases, ids, at: self.speech.now }).expect("BUG: a parcel is always JSON")
     }
 
-    fn push(&mut self, body: &[u8], changes: &[(String, Key)]) -> Result<Answer> {
+    fn push(&mut self, body: &[u8], changes: &[(Arc<str>, Key)]) -> Result<Answer> {
         // A batch of another kind, from before the config changed, is planned anew.
         let Ok(parcel) = serde_json::from_slice::<Parcel>(body) else { return Err(RemoteError::Behind) };
         if self.is_forgotten(&parcel) {

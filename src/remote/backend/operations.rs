@@ -201,7 +201,7 @@ mod tests {
             claims: None,
             now: 0,
         };
-        let changes = vec![("notes".to_owned(), Key(Vec::new())); 2];
+        let changes = vec![("notes".into(), Key::from(Vec::new())); 2];
         let ids = ["first".to_owned(), "second".to_owned()];
         let told = Told { changes: &changes, bases: &[4, 4], ids: &ids };
         let found = Operations.outcomes(&speech, &told, &json!({"results": results}));

@@ -6,6 +6,8 @@
 //! backend finds what is newer there. What it found is settled by a pull before anything
 //! is sent again.
 
+use std::sync::Arc;
+
 use serde_json::Value as Json;
 
 use super::flaw::Flaw;
@@ -214,7 +216,7 @@ impl Kind for Records {
                 return Err(within(flaw));
             };
             let key = shape.key(speech.names.find(entry, "id").unwrap_or(&Json::Null)).map_err(within)?;
-            let sent = |(sent, sent_key): &(String, Key)| sent.eq_ignore_ascii_case(&shape.table) && *sent_key == key;
+            let sent = |(sent, sent_key): &(Arc<str>, Key)| sent.eq_ignore_ascii_case(&shape.table) && *sent_key == key;
             let Some(place) = told.changes.iter().position(sent) else { continue };
             outcomes[place] = self.trouble(speech, shape, entry, told, place).map_err(within)?;
         }
@@ -342,7 +344,7 @@ mod tests {
         let columns = if operation == Operation::Delete { vec![] } else { vec!["id".to_owned(), "body".to_owned()] };
         Change {
             table: "notes".into(),
-            key: Key(vec![Value::Text(id.into())]),
+            key: Key::from(vec![Value::Text(id.into())]),
             operation,
             values: columns.iter().map(|_| Value::Text(id.into())).collect(),
             columns: columns.into(),
@@ -381,7 +383,7 @@ mod tests {
 
     #[test]
     fn what_was_not_taken_is_matched_by_table_and_key() {
-        let changes = [("notes".to_owned(), change("a", Operation::Update).key)];
+        let changes = [("notes".into(), change("a", Operation::Update).key)];
         let told = Told { changes: &changes, bases: &[1], ids: &[] };
         let theirs = json!({"id": "a", "body": "theirs"});
         let entry = json!({"table": "feed.notes", "record_id": "a", "server_data": theirs});

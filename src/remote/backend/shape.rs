@@ -71,7 +71,7 @@ impl Shape {
         let singleton = wire.singleton.as_ref().and_then(|id| {
             let [at] = key[..] else { return None };
             let field: &Field = &fields[at];
-            field.form.read(field.affinity, &Json::from(id.clone())).ok().map(|value| Key(vec![value]))
+            field.form.read(field.affinity, &Json::from(id.clone())).ok().map(|value| Key::from(vec![value]))
         });
         Shape {
             singleton,
@@ -129,7 +129,7 @@ impl Shape {
         match (id, self.key.as_slice()) {
             (Json::Object(record), _) => self.key_in(record),
             (Json::Null, _) => Err(Flaw::new("", "a key", Some(id), &self.setting("names"))),
-            (id, [at]) => self.read(&self.fields[*at], id).map(|value| Key(vec![value])),
+            (id, [at]) => self.read(&self.fields[*at], id).map(|value| Key::from(vec![value])),
             _ => Err(Flaw::new("", "an object with the key's fields", Some(id), &self.setting("names"))),
         }
     }
@@ -194,7 +194,7 @@ impl Shape {
         };
         match self.singleton {
             Some(_) => Record::new(),
-            None => self.key.iter().zip(&key.0).map(pair).collect(),
+            None => self.key.iter().zip(key.0.iter()).map(pair).collect(),
         }
     }
 
@@ -311,7 +311,10 @@ mod tests {
         let (shape, mut headers) = (shape(wire()), Headers::default());
         let record = json!({"id": "a", "text": "b", "done": true, "seen": 1, "rev": 7, "at": 5, "other": []});
         let row = shape.row(&record, Stamp(9), &mut headers).unwrap();
-        assert_eq!((row.key, row.revision, row.stamp), (Key(vec![Value::Text("a".into())]), Revision(7), Stamp(5_000)));
+        assert_eq!(
+            (row.key, row.revision, row.stamp),
+            (Key::from(vec![Value::Text("a".into())]), Revision(7), Stamp(5_000))
+        );
         assert_eq!(*row.columns, ["id", "body", "done", "rev"].map(str::to_owned));
         assert_eq!(row.row.unwrap()[2], Value::Integer(1));
 
@@ -339,7 +342,7 @@ mod tests {
     fn a_change_goes_without_what_stays_here_and_what_is_theirs() {
         let mut change = Change {
             table: "notes".into(),
-            key: Key(vec![Value::Text("a".into())]),
+            key: Key::from(vec![Value::Text("a".into())]),
             operation: Operation::Update,
             columns: ["id", "body", "done", "seen", "rev"].map(str::to_owned).into(),
             values: vec![Value::Text("a".into()), Value::Null, Value::Integer(0), Value::Integer(1), Value::Integer(7)],

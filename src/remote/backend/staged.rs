@@ -14,7 +14,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use crate::model::{Key, RemoteRow, Revision, Stamp};
+use crate::model::{Key, RemoteRow, Revision, Stamp, key};
 use crate::protocol::scratch::nameless;
 use crate::sqlite::digest;
 
@@ -300,7 +300,7 @@ impl Sorted {
             key: Key::decode(key)?,
             revision: Revision(revision),
             stamp: Stamp(stamp),
-            row: if entry.gone { None } else { Some(Key::decode(values)?.0) },
+            row: if entry.gone { None } else { Some(key::take_all(values)?) },
             columns: self.headers.get(header as usize)?.clone(),
             device: String::new(),
             role: String::new(),
@@ -332,7 +332,7 @@ mod tests {
             bare: false,
             row: RemoteRow {
                 table: table.to_owned(),
-                key: Key(vec![Value::Integer(id)]),
+                key: Key::from(vec![Value::Integer(id)]),
                 revision: Revision(id + 1),
                 stamp: if id == 3 { UNTOLD } else { Stamp(id) },
                 row: body.map(|body| vec![Value::Integer(id), Value::Text(body.to_owned())]),
@@ -404,7 +404,7 @@ mod tests {
         let mut many = stage(2 * ROWS_MAX as i64);
         let standing = many.brought.clone();
         assert_eq!(standing.len(), 2 * ROWS_MAX + 5);
-        assert!(standing.contains(&digest::identity("PARENT", &Key(vec![Value::Integer(9)]).encode())));
+        assert!(standing.contains(&digest::identity("PARENT", &Key::from(vec![Value::Integer(9)]).encode())));
         let rows = said(&mut many);
         let place = |table: &str, id: i64| rows.iter().rposition(|row| row.0 == table && row.1 == id).unwrap();
         assert!(place("parent", 9) < place("child", 1), "parents first");

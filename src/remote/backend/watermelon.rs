@@ -142,7 +142,7 @@ impl Kind for Watermelon {
 
     fn outcomes(&self, speech: &Speech, told: &Told, answer: &Json) -> Result<Vec<Outcome>, Flaw> {
         let rejected = speech.names.find(answer, "rejected");
-        let is_rejected = |(table, key): &(String, crate::model::Key)| {
+        let is_rejected = |(table, key): &(std::sync::Arc<str>, crate::model::Key)| {
             let Some(shape) = speech.shape(table) else { return false };
             let ids = rejected.and_then(|rejected| found(rejected, &shape.collection)).and_then(Json::as_array);
             ids.is_some_and(|ids| ids.contains(&shape.id(key)))

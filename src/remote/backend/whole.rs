@@ -131,8 +131,8 @@ mod tests {
     fn row(table: &str, id: &str) -> Change {
         let text = Value::Text(id.to_owned());
         Change {
-            table: table.to_owned(),
-            key: Key(vec![text.clone()]),
+            table: table.into(),
+            key: Key::from(vec![text.clone()]),
             operation: Operation::Insert,
             columns: ["id".to_owned(), "body".to_owned()].into(),
             values: vec![text.clone(), text],

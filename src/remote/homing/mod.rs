@@ -200,7 +200,7 @@ impl Remote for HomingRemote {
         true
     }
 
-    fn push(&mut self, body: &[u8], changes: &[(String, Key)]) -> Result<Answer> {
+    fn push(&mut self, body: &[u8], changes: &[(Arc<str>, Key)]) -> Result<Answer> {
         if self.under_way.as_ref().is_none_or(|under_way| under_way.body != body) {
             self.set_off(body);
         }
@@ -255,7 +255,7 @@ impl Remote for HomingRemote {
     fn row(&mut self, table: &str, key: &Key) -> Result<Remembered> {
         let answer: protocol::RowAnswer = self.ask(
             "row",
-            &protocol::RowRequest { protocol: protocol::VERSION, table: table.to_owned(), key: key.0.clone() },
+            &protocol::RowRequest { protocol: protocol::VERSION, table: table.to_owned(), key: key.0.to_vec() },
         )?;
         if answer.row.as_ref().is_some_and(|row| !whole(row)) {
             return Err(self.rubbish("a row that is not as wide as its header"));

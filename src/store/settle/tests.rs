@@ -11,7 +11,7 @@ const SLICE: Slice = Slice { rows_max: 10, time_max: None };
 fn theirs(revision: i64, title: &str) -> RemoteRow {
     RemoteRow {
         table: "task".into(),
-        key: Key(vec![Value::Integer(1)]),
+        key: Key::from(vec![Value::Integer(1)]),
         revision: Revision(revision),
         stamp: Stamp(revision),
         row: Some(vec![Value::Integer(1), Value::Text(title.into()), Value::Text("theirs".into())]),
@@ -32,7 +32,7 @@ fn what_a_parked_version_says_in_other_columns_comes_after_an_edit_was_acknowled
     store
         .write(|writer| {
             let synced = writer.find("task").unwrap();
-            let local = row::read(writer.db, synced, &Key(vec![Value::Integer(1)]))?.row().unwrap();
+            let local = row::read(writer.db, synced, &Key::from(vec![Value::Integer(1)]))?.row().unwrap();
             let waits = theirs(5, "a");
             writer.set_base(synced, &waits.key.encode(), waits.revision, waits.stamp, &base::body(synced, &local))?;
             writer.park(synced, &waits, ReasonCode::ConflictManual, "", 1)

@@ -74,7 +74,7 @@ impl Store {
     fn parent_keys(&self, parent: &Synced, columns: &[String], values: Row) -> Result<Vec<Key>> {
         let by_key = columns.len() == parent.table.key.len()
             && columns.iter().zip(&parent.table.key).all(|(a, b)| a.eq_ignore_ascii_case(b));
-        if by_key { Ok(vec![Key(values)]) } else { row::keys_where(&self.db, parent, columns, &values, 2) }
+        if by_key { Ok(vec![Key::from(values)]) } else { row::keys_where(&self.db, parent, columns, &values, 2) }
     }
 
     /// A parent outside the window: a candidate too, if the remote never had it.
@@ -90,13 +90,14 @@ impl Store {
         now: Now,
     ) -> Result<Option<usize>> {
         let base = reader.base(self.era, parent, &encoded)?;
-        if base.is_some_and(|base| base.revision != Revision::NONE) {
+        if base.as_ref().is_some_and(|base| base.revision != Revision::NONE) {
             return Ok(None);
         }
         let known = aside::read(&self.db, parent.id, &encoded)?;
         let since = known.as_ref().and_then(|known| known.since).unwrap_or(now.millis);
         let named = Named { tab: parent.id, key, encoded, seqs: Vec::new(), since, written: since, old: true };
-        let Some(place) = self.consider(named, now, &HashSet::new(), gathered, places, reader)? else {
+        let met = (reader.row(parent, &named.key)?, base);
+        let Some(place) = self.consider(named, met, now, &HashSet::new(), gathered, places)? else {
             return Ok(None);
         };
         if let Some(known) = known

@@ -53,7 +53,7 @@ pub(super) struct UnderWay {
 impl UnderWay {
     pub(super) fn new(flight: &Flight) -> UnderWay {
         UnderWay {
-            rows: flight.rows.iter().map(|row| digest::numbered(row.tab, &row.key.encode())).collect(),
+            rows: flight.rows.iter().map(|row| digest::numbered(row.tab, &row.encoded)).collect(),
             seqs: flight.rows.iter().flat_map(|row| row.seqs.iter().copied()).collect(),
         }
     }

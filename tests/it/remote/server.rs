@@ -233,8 +233,8 @@ pub(super) fn greeting() -> Greeting {
 
 pub(super) fn batch() -> Batch {
     let change = |id: i64| Change {
-        table: "t".to_owned(),
-        key: Key(vec![Value::Integer(id)]),
+        table: "t".into(),
+        key: Key::from(vec![Value::Integer(id)]),
         operation: Operation::Delete,
         columns: [].into(),
         values: Vec::new(),

@@ -101,7 +101,7 @@ impl Rig {
     }
 
     pub fn trail(&mut self, table: &str, key: Key) -> Vec<String> {
-        let request = RowRequest { protocol: VERSION, table: table.into(), key: key.0 };
+        let request = RowRequest { protocol: VERSION, table: table.into(), key: key.0.to_vec() };
         let answer = self.scope.row(&request, self.now).unwrap();
         let line = |entry: &crate::protocol::AuditEntry| {
             format!("{} {} {} {}", entry.revision.0, entry.operation, entry.account, entry.columns.join(","))
@@ -200,7 +200,8 @@ pub fn told(outcome: WireOutcome) -> String {
                 ConflictWord::Unique => "unique",
                 ConflictWord::ForeignKey => "foreign_key",
             };
-            let others = conflict.others.iter().map(|other| format!(" {}{}", other.table, Key(other.key.clone())));
+            let others =
+                conflict.others.iter().map(|other| format!(" {}{}", other.table, Key::from(other.key.clone())));
             format!("{word}{}", others.collect::<String>())
         }
     }
@@ -260,7 +261,7 @@ pub fn rows(page: &Pulled) -> Vec<String> {
     for group in &page.groups {
         for row in &group.rows {
             let sign = if group.delete { "-" } else { "" };
-            lines.push(format!("{sign}{} {}", group.table, Key(row.values.clone())));
+            lines.push(format!("{sign}{} {}", group.table, Key::from(row.values.clone())));
         }
     }
     lines

@@ -17,7 +17,7 @@ fn what_an_sql_client_writes_gets_revisions_and_the_account_sql() {
     );
     let page = rig.pull("a", Some("l.epoch-1.2"));
     assert_eq!(rows(&page), ["notes [\"z\",\"3\"]", "notes [\"x\",\"1!\"]", "-notes [\"y\"]"]);
-    assert_eq!(rig.trail("notes", Key(vec![v("x").0])), ["4 update sql ", "1 insert ada "]);
+    assert_eq!(rig.trail("notes", Key::from(vec![v("x").0])), ["4 update sql ", "1 insert ada "]);
     // A push that was based on what was there before meets it.
     ada.put("notes", "id", "x", 1, &[("body", v("mine"))]);
     let outcomes = ada.push(&mut rig);

@@ -17,7 +17,7 @@ fn a_put_is_an_insert_or_an_update_by_what_the_hub_has() {
     ada.put("notes", "id", "x", 1, &[("body", v("two"))]);
     assert_eq!(ada.told(&mut rig), ["2"]);
     assert_eq!(rig.ask("SELECT id || body || done FROM notes"), ["xtwo0"]);
-    assert_eq!(rig.trail("notes", Key(vec![v("x").0])), ["2 update ada body", "1 insert ada "]);
+    assert_eq!(rig.trail("notes", Key::from(vec![v("x").0])), ["2 update ada body", "1 insert ada "]);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn another_account_cannot_use_up_an_incarnations_batch_numbers() {
     let mut ada = rig.device("a");
     note(&mut ada, "x", 0, "ada's");
     assert_eq!(ada.told(&mut rig), ["2"]);
-    assert_eq!(rig.trail("notes", Key(vec![v("e").0])), ["1 insert eve "]);
+    assert_eq!(rig.trail("notes", Key::from(vec![v("e").0])), ["1 insert eve "]);
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn id(chance: &mut Chance) -> V {
 fn change(device: &mut Device, reader: &Reader, chance: &mut Chance) {
     let room = chance.below(2) == 0;
     let (table, key) = if room { ("rooms", v(chance.below(4) as i64)) } else { ("seats", id(chance)) };
-    let known = (table.to_owned(), Key(vec![key.0.clone()]).to_text());
+    let known = (table.to_owned(), Key::from(vec![key.0.clone()]).to_text());
     let base = match chance.below(4) {
         0 => 0,
         _ => reader.bases.get(&known).copied().unwrap_or(0),
@@ -108,12 +108,12 @@ fn read(rig: &mut Rig, reader: &mut Reader, chance: &mut Chance) -> bool {
     for group in &page.groups {
         for row in &group.rows {
             let key = if group.delete { row.values.clone() } else { vec![row.values[0].clone()] };
-            let name = (group.table.clone(), Key(key).to_text());
+            let name = (group.table.clone(), Key::from(key).to_text());
             reader.bases.insert(name.clone(), row.revision.0);
             if group.delete {
                 reader.rows.remove(&name);
             } else {
-                reader.rows.insert(name, Key(row.values.clone()).to_text());
+                reader.rows.insert(name, Key::from(row.values.clone()).to_text());
             }
         }
     }

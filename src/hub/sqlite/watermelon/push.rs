@@ -77,7 +77,8 @@ fn judge(batch: &Batch, at: usize, outcome: &WireOutcome) -> Result<()> {
             Err(HubError::Behind(format!("{} was changed by others since", name(batch, at))))
         }
         WireOutcome::Conflict(conflict) => {
-            let others = conflict.others.iter().map(|other| format!("{} {}", other.table, Key(other.key.clone())));
+            let others =
+                conflict.others.iter().map(|other| format!("{} {}", other.table, Key::from(other.key.clone())));
             let others = others.collect::<Vec<_>>().join(", ");
             Err(HubError::Unfit(format!(
                 "{} wants a value that must be unique and is that of {others}",
@@ -94,7 +95,7 @@ fn name(batch: &Batch, at: usize) -> String {
     let (group, change) = batch.changes[at];
     let table = batch.plans[group].table.as_ref();
     let table_name = table.map_or("", |table| &table.shape.table.name);
-    format!("{table_name} {}", Key(change.values[..1].to_vec()))
+    format!("{table_name} {}", Key::from(change.values[..1].to_vec()))
 }
 
 /// A push on its way from JSON to changes.
@@ -145,7 +146,7 @@ impl Reading<'_> {
         let (base, stamp, row) = self.meet(shape, &key)?;
         let given = |at: &usize| record.contains_key(&shape.names[*at]);
         let cells: Vec<usize> = columns(shape).into_iter().filter(given).collect();
-        let mut values = key.0;
+        let mut values = key.0.to_vec();
         for cell in &cells {
             let name = &shape.names[*cell];
             let value = stored(&record[name], row.as_ref().map(|row| &row[*cell]));
@@ -160,7 +161,7 @@ impl Reading<'_> {
     fn delete(&mut self, shape: &Shape, id: &Json, at: &str) -> Result<()> {
         let key = key(Some(id), at)?;
         let (base, stamp, _) = self.meet(shape, &key)?;
-        self.add(shape, true, Vec::new(), WireChange { base, stamp, values: key.0 });
+        self.add(shape, true, Vec::new(), WireChange { base, stamp, values: key.0.to_vec() });
         Ok(())
     }
 
@@ -192,7 +193,7 @@ impl Reading<'_> {
 
 fn key(id: Option<&Json>, at: &str) -> Result<Key> {
     match id {
-        Some(Json::String(id)) if is_safe_id(id) => Ok(Key(vec![Value::Text(id.clone())])),
+        Some(Json::String(id)) if is_safe_id(id) => Ok(Key::from(vec![Value::Text(id.clone())])),
         _ => Err(misshapen(at, "an id: text without quotes, slashes or $")),
     }
 }
