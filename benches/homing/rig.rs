@@ -161,6 +161,7 @@ impl Device {
             fresh_name: Box::new(|| uuid::Uuid::new_v4().to_string()),
             manners: Manners::default(),
             slice: perform::slice_of(&replica),
+            leaves_open: false,
         };
         let session = Session::new(replica.schedule.clone(), Chance::new(1), Supply::default());
         let performer = Performer::new(replica, name.to_owned(), remote, world);

@@ -236,6 +236,7 @@ impl Crew {
             fresh_name: Box::new(|| uuid::Uuid::new_v4().to_string()),
             manners: Manners::default(),
             slice: perform::slice_of(replica),
+            leaves_open: true,
         };
         let performer = Performer::new(replica.clone(), self.device.clone(), remote, world);
         Ok(Ready { replica: replica.clone(), session, performer, end })

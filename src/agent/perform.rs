@@ -86,6 +86,8 @@ pub struct World {
     pub fresh_name: Box<dyn FnMut() -> String + Send>,
     pub manners: Manners,
     pub slice: Slice,
+    /// After a good cycle the file is left open in `Performer::left`.
+    pub leaves_open: bool,
 }
 
 pub struct Performer {
@@ -139,6 +141,8 @@ pub struct Performer {
     pub newest: i64,
     /// What the file looked like at the end of a cycle, before it was closed.
     pub sight: Option<Sight>,
+    /// The file after a good cycle, where whoever drives this takes it.
+    pub left: Option<peek::File>,
 }
 
 impl Performer {
@@ -178,6 +182,7 @@ impl Performer {
             tally: Tally::default(),
             newest: 0,
             sight: None,
+            left: None,
         }
     }
 
@@ -362,8 +367,12 @@ impl Performer {
             Ok::<_, Fault>(retry_in)
         })();
         self.reading = Some(store.reading());
-        store.close();
+        let file = store.leave();
         self.forget();
+        match self.world.leaves_open && closed.is_ok() {
+            true => self.left = Some(file),
+            false => file.close(),
+        }
         remembered?;
         let retry_in = closed?;
         if let Some(welcome) = &mut self.welcome {

@@ -29,6 +29,7 @@ use crate::model::status::{Cycle, Detail, HistoryEntry};
 use crate::model::{Fault, ReasonCode, Revision, Saving, action};
 use crate::remote::{Hint, Listening};
 use crate::store::Store;
+use crate::store::kept::{KEEP, Kept};
 use crate::store::peek::{self, Glance};
 
 /// Keys an event names at most, a table.
@@ -79,6 +80,8 @@ struct Desk {
     /// A write could hide behind the last print until then: look once more.
     recheck: Option<Instant>,
     glance: Glance,
+    /// The file, for a moment after a cycle.
+    kept: Option<Kept>,
     watcher: Watcher,
     /// The newest revision that the remote hinted at while a cycle ran.
     hinted: Option<Revision>,
@@ -111,6 +114,7 @@ impl Worker {
             print: Print::default(),
             recheck: None,
             glance: Glance::default(),
+            kept: None,
             watcher,
             hinted: None,
             away: None,
@@ -142,6 +146,9 @@ impl Worker {
                 None => self.rest(&mut desk),
             }
         }
+        if let Some(kept) = desk.kept.take() {
+            kept.close();
+        }
     }
 
     /// Waits for an order or the alarm, whichever comes first.
@@ -151,7 +158,8 @@ impl Worker {
         let poll =
             desk.watcher.polls.as_ref().map(|_| Duration::from_millis(self.replica.schedule.poll.max(100) as u64));
         let recheck = desk.recheck.map(|at| at.saturating_duration_since(Instant::now()));
-        let wait = alarm.into_iter().chain(poll).chain(recheck).min();
+        let kept = desk.kept.as_ref().map(|kept| kept.until.saturating_duration_since(Instant::now()));
+        let wait = alarm.into_iter().chain(poll).chain(recheck).chain(kept).min();
         let order = match wait {
             Some(wait) => match self.orders.recv_timeout(wait) {
                 Ok(order) => Some(order),
@@ -163,6 +171,9 @@ impl Worker {
         match order {
             Some(order) => self.obey(desk, order),
             None => {
+                if let Some(kept) = desk.kept.take_if(|kept| kept.until <= Instant::now()) {
+                    kept.close();
+                }
                 if desk.recheck.is_some_and(|at| at <= Instant::now()) {
                     self.look_closely(desk);
                 } else if poll.is_some() {
@@ -252,7 +263,12 @@ impl Worker {
         self.pulse.step_begins();
         self.performer.newest = desk.glance.newest;
         let began = Instant::now();
-        let done = self.claim(desk).and_then(|()| self.performer.perform(step));
+        let done = self.claim(desk).and_then(|()| {
+            if let Some(file) = desk.kept.take_if(|_| step == Step::Begin).and_then(Kept::again) {
+                self.performer.lend(file);
+            }
+            self.performer.perform(step)
+        });
         self.pulse.step_ends();
         desk.spent.count(step, began.elapsed());
         match &done {
@@ -263,6 +279,8 @@ impl Worker {
             }
         }
         if step == Step::End {
+            let left = self.performer.left.take().filter(|_| desk.fault.is_none());
+            desk.kept = left.and_then(|file| Kept::new(file, &self.replica.database, Instant::now() + KEEP));
             desk.recheck = None;
             self.ended(desk);
             if let Some(head) = desk.hinted.take() {
@@ -454,13 +472,18 @@ impl Worker {
         }
         let print = Print::of(&self.replica.database);
         let fresh = print.is_fresh();
-        match peek::glance(&self.replica.database, desk.glance.newest) {
+        let until = desk.kept.as_ref().map(|kept| kept.until);
+        let kept = desk.kept.take().and_then(Kept::again);
+        match peek::glance(&self.replica.database, kept, desk.glance.newest) {
             Ok((glance, file)) => {
                 self.saw(desk, Sight { print, fresh, glance });
                 // What a cycle needs first is at hand.
-                match self.session.is_running() && self.claim(desk).is_ok() {
-                    true => self.performer.lend(file),
-                    false => file.close(),
+                match (self.session.is_running() && self.claim(desk).is_ok(), until) {
+                    (true, _) => self.performer.lend(file),
+                    (false, Some(until)) => {
+                        desk.kept = Kept::new(file, &self.replica.database, until);
+                    }
+                    (false, None) => file.close(),
                 }
             }
             // Busy for long: look again when it may be over.
@@ -536,11 +559,15 @@ impl Worker {
         desk.next = None;
         if self.session.is_running() {
             let _ = self.performer.perform(Step::End);
+            self.performer.left = None;
             self.handle(desk, Event::Failed(stopped()));
             desk.next = None;
             self.handle(desk, Event::Done(crate::engine::session::Report::Ended { retry_in: None }));
         }
         self.claim(desk)?;
+        if let Some(kept) = desk.kept.take() {
+            kept.close();
+        }
         let manners = crate::store::open::Manners::default();
         let mut store = Store::open(&self.replica, &self.device, manners)?;
         store.detach(discard)?;

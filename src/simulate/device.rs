@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use super::network::{Far, SimRemote};
 use super::plan::Plan;
@@ -17,7 +18,7 @@ use crate::model::settings::{Limits, Priority, Remote, Replica, Schedule, TableR
 use crate::model::status::State;
 use crate::model::{Fault, FaultKind, ReasonCode, Supply};
 use crate::store::open::Manners;
-use crate::store::{Slice, Store};
+use crate::store::{Slice, Store, kept};
 
 /// A device's clock: the world's, and how far it is off.
 #[derive(Clone, Default)]
@@ -61,6 +62,8 @@ pub(super) struct Device {
     plan_chance: u64,
     lives: u64,
     slice_rows_max: usize,
+    /// The app's file, as the last cycle left it open.
+    left: Option<kept::Kept>,
     session: Session,
     performer: Performer,
     next: Option<Step>,
@@ -100,6 +103,7 @@ impl Device {
             plan_chance: seed,
             lives: 0,
             slice_rows_max: plan.slice_rows_max,
+            left: None,
             session,
             performer,
             next: None,
@@ -112,6 +116,7 @@ impl Device {
     /// The agent dies where it stands, and is started again.
     pub(super) fn restart(&mut self, now: i64) {
         self.lives += 1;
+        self.left = None;
         let (session, performer) = born(
             &self.replica,
             self.number,
@@ -158,8 +163,16 @@ impl Device {
         let held = self.chance.below(1000) < self.locked && step != Step::End;
         let done = match held {
             true => Err(Fault::new(FaultKind::Locked, ReasonCode::DatabaseLocked, "the app holds the lock", "wait")),
-            false => self.performer.perform(step),
+            false => {
+                if let Some(file) = self.left.take_if(|_| step == Step::Begin).and_then(kept::Kept::again) {
+                    self.performer.lend(file);
+                }
+                self.performer.perform(step)
+            }
         };
+        if let Some(file) = self.performer.left.take() {
+            self.left = kept::Kept::new(file, &self.path, Instant::now() + kept::KEEP);
+        }
         let told = done.as_ref().err().map(|fault| fault.reason.text.clone());
         self.tell(now, done.map_or_else(Event::Failed, Event::Done));
         Some((step, told))
@@ -202,6 +215,7 @@ impl Device {
 
     /// Takes every trace of Homing out of the file; nothing may be unsent.
     pub(super) fn detach(&mut self) -> Result<(), Fault> {
+        self.left = None;
         let mut store = self.store()?;
         store.detach(false)?;
         store.close();
@@ -238,6 +252,8 @@ fn born(
         fresh_name: Box::new(move || format!("{number}-{:016x}", names.next_u64())),
         manners: MANNERS,
         slice: Slice { rows_max: slice_rows_max, time_max: None },
+        // One opens its file for each cycle, the next keeps it.
+        leaves_open: number.is_multiple_of(2),
     };
     (session, Performer::new(replica.clone(), format!("device-{number}"), Box::new(remote), world))
 }

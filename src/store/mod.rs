@@ -24,6 +24,7 @@ pub mod fit;
 pub mod flight;
 pub mod health;
 pub mod inspect;
+pub mod kept;
 pub mod layout;
 pub mod ledger;
 pub mod look;
@@ -106,6 +107,8 @@ pub struct Terms {
 /// One replica's open file.
 pub struct Store {
     pub(crate) db: Connection,
+    /// Where the file was when it was opened; see `File`.
+    pub(crate) place: Option<kept::Place>,
     pub(crate) replica: Replica,
     /// The tables that sync, as attached.
     pub(crate) tables: BTreeMap<i64, Synced>,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::kept::Place;
 use super::{Outbox, Result, Store, meta};
 use crate::model::settings::Replica;
 use crate::model::{Fault, FaultKind, ReasonCode};
@@ -33,13 +34,14 @@ impl Default for Manners {
 impl Store {
     /// Opens the file of `replica`. `attach` comes next, before anything else.
     pub fn open(replica: &Replica, device: &str, manners: Manners) -> Result<Store> {
-        Store::over(File(connect(&replica.database, manners)?), replica, device)
+        Store::over(connect(&replica.database, manners)?, replica, device)
     }
 
     /// The same of a file that is open.
-    pub fn over(File(db): File, replica: &Replica, device: &str) -> Result<Store> {
+    pub fn over(File { db, place }: File, replica: &Replica, device: &str) -> Result<Store> {
         let mut store = Store {
             db,
+            place,
             replica: replica.clone(),
             tables: BTreeMap::new(),
             era: 1,
@@ -62,7 +64,12 @@ impl Store {
 
     /// Closes the file. Where no app has it open, SQLite folds the WAL into it.
     pub fn close(self) {
-        let _ = self.db.close();
+        self.leave().close();
+    }
+
+    /// Puts the file back as it was opened.
+    pub fn leave(self) -> File {
+        File { db: self.db, place: self.place }
     }
 
     /// Folds what fits of a long WAL without making anybody wait.
@@ -77,17 +84,22 @@ pub(crate) fn has_layout(db: &Connection) -> Result<bool> {
 }
 
 /// A file that was opened as a `Store` opens it.
-pub struct File(pub(crate) Connection);
+pub struct File {
+    pub(crate) db: Connection,
+    /// Where it was when it was opened; `None` where it should not be kept.
+    pub(crate) place: Option<Place>,
+}
 
 impl File {
     /// See `Store::close`.
     pub fn close(self) {
-        let _ = self.0.close();
+        let _ = self.db.close();
     }
 }
 
-pub(crate) fn connect(path: &Path, manners: Manners) -> Result<Connection> {
+pub(crate) fn connect(path: &Path, manners: Manners) -> Result<File> {
     inspect(path)?;
+    let before = Place::of(path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
     db.busy_timeout(manners.busy_timeout)?;
@@ -108,7 +120,9 @@ pub(crate) fn connect(path: &Path, manners: Manners) -> Result<Connection> {
     if db.is_readonly("main")? {
         return Err(read_only(path));
     }
-    Ok(db)
+    let place =
+        Place::of(path).filter(|place| journal == "wal" && before.is_some_and(|before| before.same_file(place)));
+    Ok(File { db, place })
 }
 
 fn inspect(path: &Path) -> Result<()> {

@@ -24,10 +24,14 @@ pub struct Glance {
     pub tables: Vec<String>,
 }
 
-/// Opens and looks. `after`: the newest place that was known before.
-pub fn glance(path: &Path, after: i64) -> Result<(Glance, File)> {
-    let db = connect(path, Manners::default())?;
-    Ok((look(&db, after)?, File(db)))
+/// Looks into the file, which is opened unless it is at hand. `after`: the newest place
+/// that was known before.
+pub fn glance(path: &Path, file: Option<File>, after: i64) -> Result<(Glance, File)> {
+    let file = match file {
+        Some(file) => file,
+        None => connect(path, Manners::default())?,
+    };
+    Ok((look(&file.db, after)?, file))
 }
 
 impl Store {
