@@ -39,10 +39,10 @@ pub fn run(scale: &Scale) -> Vec<Row> {
 /// With the app's file on a rollback journal: each commit syncs to the disk, and a row a
 /// transaction measures little else.
 pub fn rollback(scale: &Scale) -> Vec<Row> {
-    let (plain, singles) = (Strategy::default(), scale.singles / 10);
+    let plain = Strategy::default();
     [
-        compare(scale, &TASKS_ROLLBACK, plain, singles, 1, [0.75, 0.62, 0.75]),
-        compare(scale, &TASKS_ROLLBACK, plain, bulk(scale), BULK_TRANSACTION_ROWS, [0.82, 0.62, 0.85]),
+        compare(scale, &TASKS_ROLLBACK, plain, scale.singles / 20, 1, [0.75, 0.62, 0.75]),
+        compare(scale, &TASKS_ROLLBACK, plain, bulk(scale) / 5, BULK_TRANSACTION_ROWS, [0.82, 0.62, 0.85]),
     ]
     .into_iter()
     .flatten()

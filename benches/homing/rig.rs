@@ -12,6 +12,7 @@ use homing::agent::memory::FileMemory;
 use homing::agent::perform::{self, Performer, World};
 use homing::engine::Chance;
 use homing::engine::session::{Action, Event, Report, Session, Step, Wake};
+use homing::hub::token::{self, Grant};
 use homing::model::settings::{Limits, Remote, Replica, Schedule, TableRule, TokenSource};
 use homing::model::status::Cycle;
 use homing::model::{Strategy, Supply};
@@ -43,10 +44,16 @@ impl Rig {
 
     /// A token of this account, in a file.
     pub fn account(&self, name: &str) -> PathBuf {
-        let mut issue = process::homing();
-        issue.args(["hub", "token", "--account", name, "--data"]).arg(self.path("hub"));
+        let grant = Grant {
+            account: name.to_owned(),
+            scopes: Vec::new(),
+            role: String::new(),
+            ttl_seconds: 86_400,
+            may_bring_tables: true,
+        };
+        let token = token::issue(&self.path("hub"), &grant).expect("a token");
         let path = self.path(&format!("{name}.token"));
-        std::fs::write(&path, process::run(&mut issue).stdout).expect("a token file");
+        std::fs::write(&path, token).expect("a token file");
         path
     }
 
