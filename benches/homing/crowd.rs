@@ -51,7 +51,6 @@ fn crowd(accounts: usize) -> Vec<Row> {
     for writer in &mut writers {
         writer.head = hints.iter().find(|hint| hint.account == writer.account).expect("a device of each").head;
     }
-    let after = rig.hub.usage().resident_mib;
 
     let mut milliseconds = Vec::new();
     for _ in 0..PUSHES {
@@ -68,10 +67,10 @@ fn crowd(accounts: usize) -> Vec<Row> {
         }
     }
     assert!(heard.try_recv().is_err(), "one hint for each push");
-    let resident = rig.hub.usage().resident_mib.max(after);
+    let (_, peak) = rig.hub.spent();
     let what = |what: &str| format!("{DEVICES} live devices of {accounts} accounts: {what}");
     vec![
-        Row::figure(what("the hub's memory (beside it: before them)"), resident, "MiB")
+        Row::figure(what("the hub's memory at the most (beside it: before them)"), peak, "MiB")
             .beside(before)
             .at_most(RESIDENT_MIB_MAX),
         Row::figure(what("commit to hint at each of the account, p50"), percentile(&mut milliseconds, 0.50), "ms"),
