@@ -42,7 +42,7 @@ pub fn rollback(scale: &Scale) -> Vec<Row> {
     let plain = Strategy::default();
     [
         compare(scale, &TASKS_ROLLBACK, plain, scale.singles / 20, 1, [0.75, 0.62, 0.75]),
-        compare(scale, &TASKS_ROLLBACK, plain, bulk(scale) / 5, BULK_TRANSACTION_ROWS, [0.82, 0.62, 0.85]),
+        compare(scale, &TASKS_ROLLBACK, plain, bulk(scale) / 2, BULK_TRANSACTION_ROWS, [0.82, 0.62, 0.85]),
     ]
     .into_iter()
     .flatten()
