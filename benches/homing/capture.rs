@@ -7,7 +7,7 @@ use homing::model::{Strategy, Value};
 use rusqlite::{Connection, params_from_iter};
 
 use super::Scale;
-use super::data::{ORDERS, Shape, TASKS, shuffle};
+use super::data::{ORDERS, Shape, TASKS, TASKS_ROLLBACK, shuffle};
 use super::rig;
 use super::table::Row;
 
@@ -23,37 +23,63 @@ struct Rates {
 }
 
 pub fn run(scale: &Scale) -> Vec<Row> {
-    let bulk = if scale.short { BULK_ROWS / 2 } else { BULK_ROWS };
-    let mut out = Vec::new();
-    for (shape, strategy, rows, transaction_rows, bars) in [
-        (&TASKS, Strategy::default(), scale.singles, 1, [0.75, 0.62, 0.75]),
-        (&TASKS, Strategy::default(), bulk, BULK_TRANSACTION_ROWS, [0.82, 0.62, 0.85]),
-        (&ORDERS, Strategy::FieldLevel, scale.singles, 1, [0.0; 3]),
-        (&ORDERS, Strategy::FieldLevel, bulk / 2, BULK_TRANSACTION_ROWS, [0.80, 0.70, 0.0]),
-    ] {
-        let rows = shape.rows(7, rows);
-        let (mut bare, mut captured) = (Rates::default(), Rates::default());
-        for _ in 0..scale.rounds {
-            // In turn, so that a disturbance from outside meets both alike.
-            bare = bare.best(round(shape, strategy, &rows, transaction_rows, false));
-            captured = captured.best(round(shape, strategy, &rows, transaction_rows, true));
-        }
-        let kinds = [
-            ("insert", bare.insert, captured.insert),
-            ("update of one column", bare.update, captured.update),
-            ("delete", bare.delete, captured.delete),
-        ];
-        for ((kind, bare, captured), bar) in kinds.into_iter().zip(bars) {
-            let row = Row::rates(
-                format!("capture, {}, {transaction_rows} a transaction: {kind}", shape.table),
-                bare,
-                captured,
-                "rows/s",
-            );
-            out.push(if bar > 0.0 { row.at_least(bar) } else { row });
-        }
+    let bulk = bulk(scale);
+    let (plain, by_field) = (Strategy::default(), Strategy::FieldLevel);
+    [
+        compare(scale, &TASKS, plain, scale.singles, 1, [0.75, 0.62, 0.75]),
+        compare(scale, &TASKS, plain, bulk, BULK_TRANSACTION_ROWS, [0.82, 0.62, 0.85]),
+        compare(scale, &ORDERS, by_field, scale.singles, 1, [0.0; 3]),
+        compare(scale, &ORDERS, by_field, bulk / 2, BULK_TRANSACTION_ROWS, [0.80, 0.70, 0.0]),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// With the app's file on a rollback journal: each commit syncs to the disk, and a row a
+/// transaction measures little else.
+pub fn rollback(scale: &Scale) -> Vec<Row> {
+    let plain = Strategy::default();
+    [
+        compare(scale, &TASKS_ROLLBACK, plain, scale.singles / 20, 1, [0.75, 0.62, 0.75]),
+        compare(scale, &TASKS_ROLLBACK, plain, bulk(scale) / 2, BULK_TRANSACTION_ROWS, [0.82, 0.62, 0.85]),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn bulk(scale: &Scale) -> usize {
+    if scale.short { BULK_ROWS / 2 } else { BULK_ROWS }
+}
+
+/// `bars` of insert, update and delete; 0 for none.
+fn compare(
+    scale: &Scale,
+    shape: &Shape,
+    strategy: Strategy,
+    rows: usize,
+    transaction_rows: usize,
+    bars: [f64; 3],
+) -> Vec<Row> {
+    let rows = shape.rows(7, rows);
+    let (mut bare, mut captured) = (Rates::default(), Rates::default());
+    for _ in 0..scale.rounds {
+        // In turn, so that a disturbance from outside meets both alike.
+        bare = bare.best(round(shape, strategy, &rows, transaction_rows, false));
+        captured = captured.best(round(shape, strategy, &rows, transaction_rows, true));
     }
-    out
+    let kinds = [
+        ("insert", bare.insert, captured.insert),
+        ("update of one column", bare.update, captured.update),
+        ("delete", bare.delete, captured.delete),
+    ];
+    let line = |((kind, bare, captured), bar)| {
+        let what = format!("capture, {}, {transaction_rows} a transaction: {kind}", shape.name());
+        let row = Row::rates(what, bare, captured, "rows/s");
+        if bar > 0.0 { row.at_least(bar) } else { row }
+    };
+    kinds.into_iter().zip(bars).map(line).collect()
 }
 
 fn round(shape: &Shape, strategy: Strategy, rows: &[Vec<Value>], transaction_rows: usize, captured: bool) -> Rates {

@@ -13,6 +13,8 @@ use rusqlite::{Connection, params_from_iter};
 /// A table of measure.
 pub struct Shape {
     pub table: &'static str,
+    /// The app's journal mode.
+    pub journal: &'static str,
     pub schema: &'static str,
     pub columns: usize,
     /// One column is set, and the key is the second parameter.
@@ -23,6 +25,7 @@ pub struct Shape {
 
 pub const TASKS: Shape = Shape {
     table: "tasks",
+    journal: "WAL",
     schema: "CREATE TABLE tasks(id TEXT PRIMARY KEY, title, notes, status, amount, updated_at)",
     columns: 6,
     update: "UPDATE tasks SET status = ?1 WHERE id = ?2",
@@ -30,8 +33,12 @@ pub const TASKS: Shape = Shape {
     parents: |_| {},
 };
 
+/// The same with a rollback journal.
+pub const TASKS_ROLLBACK: Shape = Shape { journal: "DELETE", ..TASKS };
+
 pub const ORDERS: Shape = Shape {
     table: "orders",
+    journal: "WAL",
     schema: "CREATE TABLE accounts(id TEXT PRIMARY KEY, name TEXT NOT NULL);
         CREATE TABLE projects(id TEXT PRIMARY KEY, name TEXT NOT NULL);
         CREATE TABLE orders(id TEXT PRIMARY KEY, number TEXT NOT NULL UNIQUE,
@@ -68,7 +75,10 @@ impl Shape {
     /// A new file with this schema, as an app makes it.
     pub fn create(&self, path: &Path) -> Connection {
         let db = connect(path);
-        db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).expect("WAL");
+        let journal: String = db
+            .query_row(&format!("PRAGMA journal_mode = {}", self.journal), [], |row| row.get(0))
+            .expect("a journal mode");
+        assert!(journal.eq_ignore_ascii_case(self.journal), "{journal}");
         db.execute_batch(self.schema).expect("the schema");
         db
     }
@@ -76,6 +86,14 @@ impl Shape {
     /// What rows refer to, where they do.
     pub fn fill_parents(&self, db: &Connection) {
         (self.parents)(db);
+    }
+
+    /// What the table's lines call it.
+    pub fn name(&self) -> String {
+        match self.journal {
+            "WAL" => self.table.to_owned(),
+            _ => format!("{} on a rollback journal", self.table),
+        }
     }
 
     pub fn insert(&self) -> String {

@@ -13,8 +13,12 @@ mod backends;
 mod broker;
 mod capture;
 mod conflicts;
+mod crowd;
+mod cycle;
 mod data;
 mod decide;
+mod edits;
+mod fleet;
 mod idle;
 mod live;
 mod meanwhile;
@@ -73,9 +77,15 @@ const BENCHMARKS: &[(&str, Benchmark)] = &[
     ("transfer-wide", transfer::orders),
     ("many", pull::many),
     ("behind", pull::behind),
+    ("rollback-transfer", transfer::rollback),
+    ("rollback-capture", capture::rollback),
+    ("fleet", fleet::run),
+    ("cycle", cycle::run),
+    ("edits", edits::run),
     ("backends", backends::run),
     ("meanwhile", meanwhile::run),
     ("live", live::run),
+    ("live-many", crowd::run),
     ("mqtt", broker::run),
     ("idle", idle::run),
     ("outbox", outbox::run),

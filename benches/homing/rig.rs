@@ -12,6 +12,7 @@ use homing::agent::memory::FileMemory;
 use homing::agent::perform::{self, Performer, World};
 use homing::engine::Chance;
 use homing::engine::session::{Action, Event, Report, Session, Step, Wake};
+use homing::hub::token::{self, Grant};
 use homing::model::settings::{Limits, Remote, Replica, Schedule, TableRule, TokenSource};
 use homing::model::status::Cycle;
 use homing::model::{Strategy, Supply};
@@ -25,8 +26,9 @@ use super::process::{self, Process};
 
 /// A folder, and a hub in it.
 pub struct Rig {
-    _hub: Process,
+    pub hub: Process,
     pub url: String,
+    /// Of the account `ada`.
     pub token: PathBuf,
     folder: tempfile::TempDir,
 }
@@ -34,12 +36,25 @@ pub struct Rig {
 impl Rig {
     pub fn start() -> Rig {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let data = folder.path().join("hub");
-        let (hub, url) = process::hub(&data);
-        let token = folder.path().join("token");
-        let printed = process::run(process::homing().args(["hub", "token", "--account", "ada", "--data"]).arg(&data));
-        std::fs::write(&token, &printed.stdout).expect("a token file");
-        Rig { _hub: hub, url, token, folder }
+        let (hub, url) = process::hub(&folder.path().join("hub"));
+        let rig = Rig { hub, url, token: folder.path().join("ada.token"), folder };
+        rig.account("ada");
+        rig
+    }
+
+    /// A token of this account, in a file.
+    pub fn account(&self, name: &str) -> PathBuf {
+        let grant = Grant {
+            account: name.to_owned(),
+            scopes: Vec::new(),
+            role: String::new(),
+            ttl_seconds: 86_400,
+            may_bring_tables: true,
+        };
+        let token = token::issue(&self.path("hub"), &grant).expect("a token");
+        let path = self.path(&format!("{name}.token"));
+        std::fs::write(&path, token).expect("a token file");
+        path
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -52,10 +67,15 @@ impl Rig {
 
     /// A device whose cycles run in this process.
     pub fn device(&self, name: &str, strategy: Strategy) -> Device {
+        self.device_of(&self.token, name, strategy)
+    }
+
+    /// The same of another account.
+    pub fn device_of(&self, token: &Path, name: &str, strategy: Strategy) -> Device {
         let database = self.path(&format!("{name}.db"));
         let state = self.path(&format!("{name}.state"));
         std::fs::create_dir_all(&state).expect("a state folder");
-        Device::new(name, self.replica(&database, strategy), &state)
+        Device::new(name, replica(&database, &self.url, token, strategy), &state)
     }
 
     /// Writes an agent's config: live, no debounce.
@@ -146,7 +166,11 @@ pub struct Device {
     performer: Performer,
     _runtime: Runtime,
     _stop: watch::Sender<bool>,
+    start: Instant,
 }
+
+/// Where a cycle's time went, by step.
+type Spent = BTreeMap<String, Duration>;
 
 impl Device {
     fn new(name: &str, replica: Replica, state: &Path) -> Device {
@@ -165,26 +189,43 @@ impl Device {
         };
         let session = Session::new(replica.schedule.clone(), Chance::new(1), Supply::default());
         let performer = Performer::new(replica, name.to_owned(), remote, world);
-        Device { session, performer, _runtime: runtime, _stop: stop }
+        Device { session, performer, _runtime: runtime, _stop: stop, start: Instant::now() }
     }
 
     /// One whole cycle; a fault ends the benchmark. Says on stderr where the time went.
     pub fn cycle(&mut self) -> Cycle {
-        let mut spent: BTreeMap<String, Duration> = BTreeMap::new();
-        let mut next = step_of(self.session.handle(0, Event::Wake(Wake::Command)));
-        while let Some(step) = next.take() {
-            let start = Instant::now();
-            let done = self.performer.perform(step).unwrap_or_else(|fault| panic!("{step:?}: {fault:?}"));
-            *spent.entry(format!("{step:?}").to_lowercase()).or_default() += start.elapsed();
-            next = step_of(self.session.handle(0, Event::Done(done)));
-            if step == Step::End {
-                break;
-            }
-        }
+        let spent = self.run(Event::Wake(Wake::Command));
         let spent: Vec<String> =
             spent.iter().map(|(step, time)| format!("{step} {:.2} s", time.as_secs_f64())).collect();
         eprintln!("  {}", spent.join(", "));
         self.performer.tally.cycle.clone()
+    }
+
+    /// The cycle that a write of the app begins. Says nothing.
+    pub fn follow(&mut self) -> Cycle {
+        self.run(Event::Written { immediate: true, urgent: false });
+        self.performer.tally.cycle.clone()
+    }
+
+    fn run(&mut self, cause: Event) -> Spent {
+        let mut spent = Spent::new();
+        let mut next = step_of(self.session.handle(self.now(), cause));
+        assert!(next.is_some(), "a cycle begins");
+        while let Some(step) = next.take() {
+            let start = Instant::now();
+            let done = self.performer.perform(step).unwrap_or_else(|fault| panic!("{step:?}: {fault:?}"));
+            *spent.entry(format!("{step:?}").to_lowercase()).or_default() += start.elapsed();
+            next = step_of(self.session.handle(self.now(), Event::Done(done)));
+            if step == Step::End {
+                break;
+            }
+        }
+        spent
+    }
+
+    /// Milliseconds on the session's clock.
+    fn now(&self) -> i64 {
+        self.start.elapsed().as_millis() as i64
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one table that is printed: a line a figure, columns aligned.
 //!
-//! A ratio is Homing's rate over bare SQLite's. A bar is a ratio to reach or a figure
-//! not to pass; a line without one is there to be known.
+//! A ratio is Homing's rate over bare SQLite's. A bar is a ratio to reach or
+//! not to pass, or a figure not to pass; a line without one is there to be known.
 
 pub struct Row {
     what: String,
@@ -15,6 +15,8 @@ enum Bar {
     None,
     /// The ratio must reach this.
     Ratio(f64),
+    /// The ratio must not pass this.
+    Within(f64),
     /// The figure must not pass this.
     Most(f64),
 }
@@ -38,6 +40,10 @@ impl Row {
         Row { bar: Bar::Ratio(ratio), ..self }
     }
 
+    pub fn within(self, ratio: f64) -> Row {
+        Row { bar: Bar::Within(ratio), ..self }
+    }
+
     pub fn at_most(self, figure: f64) -> Row {
         Row { bar: Bar::Most(figure), ..self }
     }
@@ -51,6 +57,7 @@ impl Row {
         let (bar, met) = match self.bar {
             Bar::None => (String::new(), None),
             Bar::Ratio(least) => (format!("≥ {least:.2}"), ratio.map(|ratio| ratio >= least)),
+            Bar::Within(most) => (format!("≤ {most:.2}"), ratio.map(|ratio| ratio <= most)),
             Bar::Most(most) => (format!("≤ {} {}", number(most), self.unit), Some(self.homing <= most)),
         };
         [

@@ -6,7 +6,7 @@ use std::time::Instant;
 use homing::model::{Strategy, Value};
 
 use super::Scale;
-use super::data::{ORDERS, Shape, TASKS, connect, shuffle};
+use super::data::{ORDERS, Shape, TASKS, TASKS_ROLLBACK, connect, shuffle};
 use super::rig::{self, Rig};
 use super::table::Row;
 
@@ -18,6 +18,11 @@ pub fn tasks(scale: &Scale) -> Vec<Row> {
 
 pub fn orders(scale: &Scale) -> Vec<Row> {
     transfer(scale, &ORDERS, Strategy::FieldLevel, [0.35, 0.40], false)
+}
+
+/// With the app's file on a rollback journal, bare likewise.
+pub fn rollback(scale: &Scale) -> Vec<Row> {
+    transfer(scale, &TASKS_ROLLBACK, Strategy::default(), [0.40, 0.50], true)
 }
 
 fn transfer(scale: &Scale, shape: &Shape, strategy: Strategy, bars: [f64; 2], bytes: bool) -> Vec<Row> {
@@ -42,21 +47,21 @@ fn transfer(scale: &Scale, shape: &Shape, strategy: Strategy, bars: [f64; 2], by
 
     let count = rows.len();
     let mut out = vec![
-        Row::rates(format!("push, {}, {count} captured rows to an empty hub", shape.table), bare, push, "rows/s")
+        Row::rates(format!("push, {}, {count} captured rows to an empty hub", shape.name()), bare, push, "rows/s")
             .at_least(bars[0]),
-        Row::rates(format!("pull, {}, {count} rows into an empty replica", shape.table), bare, pull, "rows/s")
+        Row::rates(format!("pull, {}, {count} rows into an empty replica", shape.name()), bare, pull, "rows/s")
             .at_least(bars[1]),
     ];
     let up = pushed.bytes_up as f64 / pushed.pushed as f64;
     let down = pulled.bytes_down as f64 / pulled.pulled as f64;
-    let up = Row::figure(format!("bytes up, {}, a row", shape.table), up, "B");
+    let up = Row::figure(format!("bytes up, {}, a row", shape.name()), up, "B");
     out.push(if bytes { up.at_most(160.0) } else { up });
-    out.push(Row::figure(format!("bytes down, {}, a row", shape.table), down, "B"));
+    out.push(Row::figure(format!("bytes down, {}, a row", shape.name()), down, "B"));
     let edited = edit(&rig, shape, &rows);
     let sent = device.cycle();
     assert_eq!(sent.pushed as usize, edited, "every edit is pushed, and nothing else");
     let each = Row::figure(
-        format!("bytes up, {}, an edit of one column", shape.table),
+        format!("bytes up, {}, an edit of one column", shape.name()),
         sent.bytes_up as f64 / edited as f64,
         "B",
     );

@@ -40,6 +40,7 @@ use crate::store::peek;
 use crate::store::receive::Incoming;
 use crate::store::report::Counts;
 use crate::store::settle::Settling;
+use crate::store::thin::Thinning;
 use crate::store::{Judge, Now, Slice, Store, Terms};
 
 /// Rows an audit compares in one read transaction.
@@ -134,6 +135,7 @@ pub struct Performer {
     /// This device's clock before the last request whose answer says the remote's.
     asked_at: i64,
     unfolded: u64,
+    thinning: Thinning,
     /// What a person should know that stops nothing.
     notes: BTreeMap<&'static str, String>,
     pub tally: Tally,
@@ -178,6 +180,7 @@ impl Performer {
             stumbled: None,
             asked_at: 0,
             unfolded: 0,
+            thinning: Thinning::default(),
             notes: BTreeMap::new(),
             tally: Tally::default(),
             newest: 0,
@@ -357,6 +360,8 @@ impl Performer {
                 store.note("last_sync_at", &now.to_string())?;
             }
             store.trim_ledger(now)?;
+            // A log that cannot be thinned now is as good a record.
+            let _ = store.thin(&mut self.thinning);
             self.tally.counts = store.counts()?;
             self.tally.queued = store.queued_by_table()?;
             let retry_in = store.next_try_in(now)?;

@@ -71,6 +71,8 @@ pub struct Settings {
     pub body_bytes_max: usize,
     pub row_bytes_max: usize,
     pub connections_max: usize,
+    /// Scopes that are held open; the one that rested longest is closed for the next.
+    pub scopes_open_max: usize,
     /// A token bucket an account: refill a second, and size.
     pub requests_per_second_max: u32,
     pub requests_burst_max: u32,
@@ -96,6 +98,7 @@ impl Default for Settings {
             body_bytes_max: limits.body_bytes_max,
             row_bytes_max: limits.row_bytes_max,
             connections_max: 4_096,
+            scopes_open_max: 256,
             requests_per_second_max: 200,
             requests_burst_max: 1_000,
         }

@@ -76,6 +76,11 @@ pub trait Store: Send {
         Ok(())
     }
 
+    /// Writes down what is only in memory: it is about to be closed.
+    fn leave(&mut self, _now: i64) -> Result<()> {
+        Ok(())
+    }
+
     fn epoch(&self) -> &str;
 
     fn head(&self) -> Revision;

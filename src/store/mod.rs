@@ -43,6 +43,7 @@ pub mod settle;
 pub mod stage;
 pub mod table;
 pub mod take;
+pub mod thin;
 pub mod units;
 pub mod untangle;
 

@@ -43,10 +43,7 @@ pub(super) async fn open(
 ) -> Result<Response<Body>> {
     let number = hub.channels.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let (mut heads, listening) = scope.listen(number, incarnation);
-    let head = calls::blocking(hub, scope, |hub, scope, now| {
-        hub.scopes.with(scope, now, |store| store.look_around(now).map(|head| head.0))
-    })
-    .await?;
+    let head = calls::blocking(hub, scope, |hub, scope, now| hub.scopes.head(scope, now)).await?;
     heads.mark_unchanged();
     let left = (claims.exp * 1000 - crate::hub::now()).max(0) as u64;
     let channel = Channel {

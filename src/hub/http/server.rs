@@ -9,6 +9,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -83,6 +84,7 @@ pub async fn serve(options: Options) -> Result<()> {
     let trouble = |error: std::io::Error| HubError::set_up(format!("cannot wait for signals: {error}"), "");
     let mut terminate = signal(SignalKind::terminate()).map_err(trouble)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(trouble)?;
+    raise_open_files();
     let running = start(options).await?;
     // Somebody who started us may have gone: that is no reason to stop.
     let _ = writeln!(std::io::stdout(), "listening on {}", running.url());
@@ -94,6 +96,15 @@ pub async fn serve(options: Options) -> Result<()> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     running.stop().await;
     Ok(())
+}
+
+/// Each connection takes a file descriptor, each open scope three: as many as the system
+/// lets this process have, where a shell's 1,024 would end it long before `connections_max`.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the hub keeps its limit of open files");
+    }
 }
 
 /// Starts serving and returns; needs a tokio runtime with time and network.
