@@ -6,26 +6,25 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub fn start() {
-    let filter = EnvFilter::try_from_env("HOMING_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let told = std::env::var("HOMING_LOG").ok().and_then(|told| told.parse().ok());
+    let told = told.unwrap_or_else(|| Targets::new().with_default(Level::INFO));
     if stderr_is_the_journal()
         && let Ok(journal) = tracing_journald::layer()
     {
         let journal = journal.with_field_prefix(Some("HOMING".to_owned())).with_syslog_identifier("homing".to_owned());
-        let _ = tracing_subscriber::registry().with(filter).with(journal).try_init();
+        let _ = tracing_subscriber::registry().with(told).with(journal).try_init();
         return;
     }
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(colour)
-        .try_init();
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colour);
+    let _ = tracing_subscriber::registry().with(told).with(lines).try_init();
 }
 
 /// systemd names the stream by device and inode, since a child with a stderr of its own
