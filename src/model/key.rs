@@ -39,6 +39,9 @@ const REAL: u8 = 3;
 const TEXT: u8 = 4;
 const BLOB: u8 = 5;
 
+/// Bytes that come after those of any key.
+pub const AFTER_ALL: &[u8] = &[255];
+
 impl Key {
     /// Bytes that compare as (class, content) value by value: NULL < integer < real
     /// < text < blob; integers and reals by size, text and blobs byte by byte.

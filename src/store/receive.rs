@@ -9,8 +9,14 @@ use super::ready::Ready;
 use super::units::{Units, finder};
 use super::{Judge, Result, Store, base};
 use crate::model::page::{Page, Span};
-use crate::model::{Key, RemoteRow, Revision};
+use crate::model::{Key, RemoteRow, Revision, key};
 use crate::sqlite::digest;
+
+/// What is known of a table's rows with keys above ?2, up to ?3.
+const KNOWN_WITHIN: &str = "SELECT key, rev FROM _homing_base WHERE tab = ?1 AND key > ?2 AND key <= ?3
+    UNION ALL SELECT key, NULL FROM _homing_parked
+        WHERE tab = ?1 AND key > ?2 AND key <= ?3 AND code <> 'mass_deletion'
+            AND NOT EXISTS (SELECT 1 FROM _homing_base b WHERE b.tab = ?1 AND b.key = _homing_parked.key)";
 
 /// A page on its way in.
 #[derive(Debug)]
@@ -86,14 +92,9 @@ impl Store {
                     rows.map(|row| row.key.encode()).collect()
                 })
             };
-            let mut statement = self.db.prepare_cached(
-                "SELECT key, rev FROM _homing_base
-                     WHERE tab = ?1 AND (?2 IS NULL OR key > ?2) AND (?3 IS NULL OR key <= ?3)
-                 UNION ALL SELECT key, NULL FROM _homing_parked
-                     WHERE tab = ?1 AND (?2 IS NULL OR key > ?2) AND (?3 IS NULL OR key <= ?3)
-                         AND code <> 'mass_deletion'
-                         AND NOT EXISTS (SELECT 1 FROM _homing_base b WHERE b.tab = ?1 AND b.key = _homing_parked.key)",
-            )?;
+            let from = from.as_deref().unwrap_or_default();
+            let to = to.as_deref().unwrap_or(key::AFTER_ALL);
+            let mut statement = self.db.prepare_cached(KNOWN_WITHIN)?;
             let mut rows = statement.query(rusqlite::params![synced.id, from, to])?;
             while let Some(row) = rows.next()? {
                 let key: Vec<u8> = row.get(0)?;
@@ -144,5 +145,26 @@ impl Store {
             }
         }
         Ok(held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::apply::tests::opened;
+
+    /// Else each page of a snapshot costs more than the one before it.
+    #[test]
+    fn what_a_page_covers_is_looked_for_where_it_lies() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_app, store) = opened(folder.path());
+        let mut plan = store.db.prepare(&format!("EXPLAIN QUERY PLAN {KNOWN_WITHIN}")).unwrap();
+        let steps = plan.query_map([1, 2, 3], |row| row.get::<_, String>(3)).unwrap();
+        let steps: Vec<String> = steps.map(std::result::Result::unwrap).collect();
+        let narrow = |table: &str| {
+            let search = format!("SEARCH {table}");
+            steps.iter().any(|step| step.starts_with(&search) && step.contains("tab=? AND key>? AND key<?"))
+        };
+        assert!(narrow("_homing_base") && narrow("_homing_parked"), "{steps:#?}");
     }
 }
