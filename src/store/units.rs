@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use super::{Judge, Store, Synced};
+use super::{Judge, Store, Synced, base};
 use crate::model::page::Page;
 use crate::model::{Key, RemoteRow, Value};
 
@@ -58,27 +58,30 @@ impl Units {
         let (mut rows, mut deletes) = (Vec::with_capacity(page.rows.len()), Vec::new());
         for (at, row) in page.rows.iter().enumerate() {
             match row.row {
-                Some(_) => rows.push((ranks[at], at)),
+                Some(_) => rows.push((ranks[at], (0, 0), at)),
                 None => deletes.push((Reverse(ranks[at]), at)),
             }
+        }
+        if links.is_none() && page.covers.is_empty() {
+            settle_down(store, page, &mut rows);
         }
         rows.sort_unstable();
         deletes.sort_unstable();
         let mut units = Units::default();
         match &mut links {
-            None => rows.iter().for_each(|(_, at)| units.push(*at, true)),
+            None => rows.iter().for_each(|(.., at)| units.push(*at, true)),
             Some(links) => {
                 // The first of a group in this order is what the group goes by.
                 let mut heads: HashMap<usize, usize> = HashMap::new();
-                for (turn, (_, at)) in rows.iter().enumerate() {
+                for (turn, (.., at)) in rows.iter().enumerate() {
                     heads.entry(links.root(*at)).or_insert(turn);
                 }
                 let mut turns: Vec<(usize, usize)> = (0..rows.len()).map(|turn| (0, turn)).collect();
-                turns.iter_mut().for_each(|(head, turn)| *head = heads[&links.root(rows[*turn].1)]);
+                turns.iter_mut().for_each(|(head, turn)| *head = heads[&links.root(rows[*turn].2)]);
                 turns.sort_unstable();
                 let mut before = None;
                 for (head, turn) in turns {
-                    units.push(rows[turn].1, before != Some(head));
+                    units.push(rows[turn].2, before != Some(head));
                     before = Some(head);
                 }
             }
@@ -93,6 +96,20 @@ impl Units {
         match self.ends.last_mut() {
             Some(last) if !alone => *last = end,
             _ => self.ends.push(end),
+        }
+    }
+}
+
+/// Puts the rows of a log where they lie, so that a slice writes to few pages: a snapshot's
+/// lie so already. Where a row may have to let go of a value first that another takes, they
+/// keep the log's order.
+fn settle_down(store: &Store, page: &Page, rows: &mut [(usize, (i64, u128), usize)]) {
+    let mut find = finder(store);
+    for (_, place, at) in rows {
+        if let Some(synced) = find(&page.rows[*at])
+            && synced.table.unique.is_empty()
+        {
+            *place = base::place(synced.id, &page.rows[*at].key.encode());
         }
     }
 }
@@ -215,10 +232,15 @@ mod tests {
         }
     }
 
+    const SCHEMA: &str = "CREATE TABLE list(id INTEGER PRIMARY KEY);
+        CREATE TABLE item(id INTEGER PRIMARY KEY, list INTEGER REFERENCES list(id))";
+
     fn check(rows: &[&str], expected: &[&[&str]]) {
+        check_with(SCHEMA, rows, expected);
+    }
+
+    fn check_with(schema: &str, rows: &[&str], expected: &[&[&str]]) {
         let folder = tempfile::tempdir().unwrap();
-        let schema = "CREATE TABLE list(id INTEGER PRIMARY KEY);
-                      CREATE TABLE item(id INTEGER PRIMARY KEY, list INTEGER REFERENCES list(id))";
         let (_app, store) = opened_with(folder.path(), schema);
         let page = Page { rows: rows.iter().map(|written| row(written)).collect(), ..Page::default() };
         let units = Units::of(&store, &page, &Ranks);
@@ -231,7 +253,6 @@ mod tests {
     #[test]
     fn rows_that_refer_to_each_other_stay_together_and_deletes_come_last_children_first() {
         check(&[], &[]);
-        check(&["item 2 of 9", "item 1 of 9"], &[&["item 2 of 9"], &["item 1 of 9"]]);
         check(
             &[
                 "item 7 of 1",
@@ -251,5 +272,12 @@ mod tests {
                 &["gone list 4"],
             ],
         );
+    }
+    #[test]
+    fn rows_of_a_log_go_where_they_lie_unless_a_value_must_be_free_first() {
+        let rows = ["item 2 of 9", "item 1 of 9", "item 3 of 9"];
+        check(&rows, &[&["item 1 of 9"], &["item 2 of 9"], &["item 3 of 9"]]);
+        let unique = SCHEMA.replace("list INTEGER REFERENCES", "list INTEGER UNIQUE REFERENCES");
+        check_with(&unique, &rows, &[&["item 2 of 9"], &["item 1 of 9"], &["item 3 of 9"]]);
     }
 }
