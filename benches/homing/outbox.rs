@@ -55,7 +55,7 @@ pub fn run(scale: &Scale) -> Vec<Row> {
 
 fn choose(store: &mut Store, rules: &Rules) {
     let now = Now { millis: SystemClock.millis(), offset: 0 };
-    let gathered = store.gather(now, BATCH_ROWS + perform::ROOM_ROWS, rules).expect("a look at the outbox");
+    let gathered = store.gather(now, perform::window(store, BATCH_ROWS), rules).expect("a look at the outbox");
     let plan = plan::plan(&perform::candidates(&gathered), &rules.order, &LIMITS);
     assert_eq!(plan.order.len(), BATCH_ROWS);
 }

@@ -12,7 +12,7 @@ mod receive;
 mod send;
 
 use self::ahead::Ahead;
-pub use self::send::{ROOM_ROWS, candidates, staying};
+pub use self::send::{candidates, staying, window};
 
 use std::collections::BTreeMap;
 use std::time::Duration;

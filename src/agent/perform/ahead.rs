@@ -5,7 +5,7 @@
 //! out otherwise. A crash knows nothing of it.
 
 use super::Performer;
-use super::send::{ROOM_ROWS, candidates};
+use super::send::{candidates, window};
 use crate::engine::plan;
 use crate::model::Fault;
 use crate::store::flight::Flight;
@@ -31,7 +31,7 @@ impl Performer {
             unreachable!("BUG: a batch is on its way")
         };
         let number = flight.batch + 1;
-        let rows_max = limits.rows_max + limits.rows_max.min(ROOM_ROWS);
+        let rows_max = window(store, limits.rows_max);
         let Some(mut gathered) = store.gather_behind(flight, now, rows_max, rules)? else { return Ok(None) };
         let plan = plan::plan(&candidates(&gathered), &rules.order, &limits);
         if plan.order.is_empty() || !plan.staying.is_empty() {

@@ -13,13 +13,20 @@ use crate::engine::session::Report;
 use crate::model::status::Progress;
 use crate::model::{Fault, FaultKind, Key, Outcome, ReasonCode};
 use crate::remote::{Batch, RemoteError};
+use crate::store::Store;
 use crate::store::flight::Flight;
 use crate::store::settle::Settling;
 use crate::store::stage::Gathered;
 
 /// Rows of the outbox that a plan looks at beside a batch: room to keep linked rows
 /// together. At most this, and at most as many again.
-pub const ROOM_ROWS: usize = 250;
+const ROOM_ROWS: usize = 250;
+
+/// How much of the outbox is looked at to choose a batch of `rows_max`.
+pub fn window(store: &Store, rows_max: usize) -> usize {
+    let links = store.tables().any(|synced| !synced.table.foreign_keys.is_empty());
+    if links { rows_max + rows_max.min(ROOM_ROWS) } else { rows_max }
+}
 
 impl Performer {
     pub(super) fn stage(&mut self) -> Result<Report, Fault> {
@@ -41,7 +48,7 @@ impl Performer {
             let (Some(store), Some(rules)) = (&mut self.store, &self.rules) else {
                 unreachable!("BUG: staging is within a cycle")
             };
-            let mut gathered = store.gather(now, limits.rows_max + limits.rows_max.min(ROOM_ROWS), rules)?;
+            let mut gathered = store.gather(now, window(store, limits.rows_max), rules)?;
             let plan = plan::plan(&candidates(&gathered), &rules.order, &limits);
             let staying = staying(&gathered, &plan);
             self.tally.set_aside += staying
