@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 
 use super::open::File;
+use crate::sqlite::print::with_suffix;
 
 /// How long the file stays open when nothing happens.
 pub const KEEP: Duration = Duration::from_millis(300);
@@ -28,9 +29,7 @@ impl Place {
     /// `None` where there is no database.
     pub(crate) fn of(path: &Path) -> Option<Place> {
         let place = ["", "-wal", "-shm"].map(|suffix| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            let found = std::fs::metadata(name).ok()?;
+            let found = std::fs::metadata(with_suffix(path, suffix)).ok()?;
             Some((found.dev(), found.ino()))
         });
         place[0].map(|_| Place(place))

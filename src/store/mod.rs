@@ -129,6 +129,11 @@ impl Store {
         self.tables.values()
     }
 
+    /// Whether some table refers to another, or to itself.
+    pub fn has_links(&self) -> bool {
+        self.tables().any(|synced| !synced.table.foreign_keys.is_empty())
+    }
+
     /// The synced tables as the remote is told of them.
     pub fn schema(&self) -> Vec<Table> {
         self.tables.values().map(|synced| synced.table.clone()).collect()

@@ -37,7 +37,7 @@ pub struct Gathered {
     pub more: bool,
     /// Without any, no row need look for itself there.
     some_aside: bool,
-    /// Some table refers to another, or to itself.
+    /// See `Store::has_links`.
     links: bool,
 }
 
@@ -183,7 +183,7 @@ impl Store {
         let named = self.named(seqs, now, rows_max, under_way, &mut gathered)?;
         let masses = self.mass_deletions()?;
         gathered.some_aside = self.db.prepare_cached("SELECT 1 FROM _homing_aside")?.exists([])?;
-        gathered.links = self.tables.values().any(|synced| !synced.table.foreign_keys.is_empty());
+        gathered.links = self.has_links();
         let mut places: Places = HashMap::new();
         let mut reader = Reader::new(&self.db)?;
         let met = self.look_up(&named, &mut reader)?;

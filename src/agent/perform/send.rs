@@ -24,8 +24,7 @@ const ROOM_ROWS: usize = 250;
 
 /// How much of the outbox is looked at to choose a batch of `rows_max`.
 pub fn window(store: &Store, rows_max: usize) -> usize {
-    let links = store.tables().any(|synced| !synced.table.foreign_keys.is_empty());
-    if links { rows_max + rows_max.min(ROOM_ROWS) } else { rows_max }
+    if store.has_links() { rows_max + rows_max.min(ROOM_ROWS) } else { rows_max }
 }
 
 impl Performer {
