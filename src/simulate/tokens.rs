@@ -2,7 +2,9 @@
 //!
 //! A token lives in the row that an app last put it into. It is accounted for once an
 //! app saw it there and wrote over it, or deleted the row: from then on nobody misses
-//! it. Every other token must be found somewhere.
+//! it. Every other token must be found somewhere. Where an app moves a row away and puts
+//! it back as it stood, nothing was written: who wrote over it meanwhile, elsewhere, had
+//! seen it there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +16,8 @@ pub(super) struct Tokens {
     next: u64,
     /// Tokens that must be somewhere.
     alive: BTreeMap<String, Home>,
+    /// Where apps wrote over a token that another had moved away: on these devices.
+    over: BTreeMap<(String, Place), BTreeSet<usize>>,
 }
 
 #[derive(Debug)]
@@ -29,21 +33,37 @@ impl Tokens {
         format!("t{}-{device}", self.next)
     }
 
-    /// A transaction was committed; values may have moved from row to row.
-    pub(super) fn wrote(&mut self, before: &Look, after: &Look, by: &str) {
+    /// A transaction was committed, on this device or at the hub; values may have moved
+    /// from row to row.
+    pub(super) fn wrote(&mut self, device: Option<usize>, before: &Look, after: &Look, by: &str) {
         let changed = before.changed(after);
         let mut came: Vec<(String, Place)> = Vec::new();
         for place in &changed {
             let (old, new) = (of(before.rows.get(*place)), of(after.rows.get(*place)));
             for token in old.difference(&new) {
-                if self.alive.get(token).is_some_and(|home| home.place == **place) {
-                    self.alive.remove(token);
+                match (self.alive.get(token), device) {
+                    (Some(home), _) if home.place == **place => drop(self.alive.remove(token)),
+                    (Some(_), Some(device)) if !after.has(token) => {
+                        self.over.entry((token.clone(), (*place).clone())).or_default().insert(device);
+                    }
+                    _ => {}
                 }
             }
             came.extend(new.difference(&old).map(|token| (token.clone(), (*place).clone())));
         }
         for (token, place) in came {
             self.alive.insert(token, Home { place, by: by.to_owned() });
+        }
+    }
+
+    /// An app put a row back as it stood.
+    pub(super) fn put_back(&mut self, device: usize, place: &Place, row: Option<&Row>) {
+        for token in of(row) {
+            let over = self.over.get(&(token.clone(), place.clone()));
+            let elsewhere = over.is_some_and(|devices| devices.iter().any(|other| *other != device));
+            if elsewhere && self.alive.get(&token).is_some_and(|home| home.place == *place) {
+                self.alive.remove(&token);
+            }
         }
     }
 

@@ -57,8 +57,9 @@ impl Witness {
         }
     }
 
-    /// An app committed a transaction.
-    pub(super) fn app_wrote(&mut self, device: usize, before: &Look, after: &Look) {
+    /// An app committed a transaction. Returns the rows that it put back as they stood.
+    pub(super) fn app_wrote(&mut self, device: usize, before: &Look, after: &Look) -> Vec<Place> {
+        let mut put_back = Vec::new();
         for place in before.changed(after) {
             let (old, new) = (before.rows.get(place).cloned(), after.rows.get(place).cloned());
             let owned = self.owned.entry(place.clone()).or_insert(Owned { device, last: None, shared: false });
@@ -76,6 +77,7 @@ impl Witness {
                 continue;
             }
             if self.stood[device].remove(place).is_some_and(|stood| stood == new) {
+                put_back.push(place.clone());
                 continue;
             }
             if !self.unsent[device].contains_key(place) {
@@ -90,9 +92,13 @@ impl Witness {
             let at_hub = self.versions.get(place).and_then(|list| list.last().cloned()).flatten();
             if unsent.now == unsent.before || unsent.now == at_hub {
                 let unsent = self.unsent[device].remove(place).expect("BUG: it is there");
+                if unsent.now == unsent.before {
+                    put_back.push(place.clone());
+                }
                 self.stood[device].insert(place.clone(), unsent.before);
             }
         }
+        put_back
     }
 
     /// Somebody wrote to the hub with SQL.
@@ -102,8 +108,9 @@ impl Witness {
         }
     }
 
-    /// The hub is as `after` now; notes every version it has not had in this order.
-    pub(super) fn hub_is(&mut self, before: &Look, after: &Look) {
+    /// The hub is as `after` now, taken from an older copy or not; notes every version it
+    /// has not had in this order.
+    pub(super) fn hub_is(&mut self, before: &Look, after: &Look, restored: bool) {
         for place in before.changed(after) {
             let now = after.rows.get(place).cloned();
             let versions = self.versions.entry(place.clone()).or_insert_with(|| vec![None]);
@@ -111,7 +118,10 @@ impl Witness {
                 match unsent.get_mut(place) {
                     Some(unsent) if unsent.between.contains(&now) && unsent.now != now => unsent.before = now.clone(),
                     Some(mine) if mine.now == now => {
-                        unsent.remove(place);
+                        let sent = unsent.remove(place).expect("BUG: it is there");
+                        if restored {
+                            self.stood[device].insert(place.clone(), sent.before);
+                        }
                         self.heard[device].remove(place);
                         // Another's value that two devices moved alike: nobody can say whose it is.
                         let own =

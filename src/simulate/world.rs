@@ -206,9 +206,11 @@ impl World {
         let tokens = &mut self.tokens;
         let told = self.sights[at].write(|db| app::write(db, at, manner, chance, tokens))?;
         let after = self.sights[at].look(true)?;
-        self.tokens.wrote(&before, &after, &format!("device {at}: {told:?}"));
+        self.tokens.wrote(Some(at), &before, &after, &format!("device {at}: {told:?}"));
         self.notice_write(at, &before, &after, told.as_deref().unwrap_or_default());
-        self.witness.app_wrote(at, &before, &after);
+        for place in self.witness.app_wrote(at, &before, &after) {
+            self.tokens.put_back(at, &place, after.rows.get(&place));
+        }
         self.looks[at] = after;
         self.written[at] = true;
         let now = self.now;
@@ -438,7 +440,7 @@ impl World {
         remove_database(&path);
         copy_database(&copy, &path)?;
         self.open_hub(Some(mark))?;
-        self.see_hub()?;
+        self.see_hub_as(true)?;
         self.excuse(&before);
         self.witness.hub_restored();
         self.reach("the hub restored");
@@ -460,20 +462,24 @@ impl World {
         self.see_hub()?;
         let after = self.hub_look.clone();
         self.witness.hub_wrote(&before, &after);
-        self.tokens.wrote(&before, &after, &format!("the hub: {sql}"));
+        self.tokens.wrote(None, &before, &after, &format!("the hub: {sql}"));
         self.say(|| format!("hub: {sql}: {done:?}"));
         Ok(())
     }
 
     /// Looks at the hub, if anybody could have changed it.
     fn see_hub(&mut self) -> Result<(), String> {
+        self.see_hub_as(false)
+    }
+
+    fn see_hub_as(&mut self, restored: bool) -> Result<(), String> {
         if !std::mem::take(&mut self.far().touched) {
             return Ok(());
         }
         let after = self.hub_sight.look(true)?;
         if !Arc::ptr_eq(&after, &self.hub_look) {
             self.far().changes += 1;
-            self.witness.hub_is(&self.hub_look, &after);
+            self.witness.hub_is(&self.hub_look, &after, restored);
             self.hub_look = after;
             let hub = self.hub_look.clone();
             self.hub_sight.peek(|db| check::hub_notes(db, &hub))??;
