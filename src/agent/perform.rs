@@ -11,7 +11,7 @@ mod nod;
 mod receive;
 mod send;
 
-use self::ahead::Ahead;
+use self::ahead::Following;
 pub use self::send::{candidates, staying, window};
 
 use std::collections::BTreeMap;
@@ -117,7 +117,9 @@ pub struct Performer {
     growth: Growth,
     /// The outbox holds more than the batch under way.
     more: bool,
-    ahead: Option<Ahead>,
+    following: Option<Following>,
+    /// The batch was set off before it was staged.
+    went_before: bool,
     auditing: Auditing,
     flight: Option<Flight>,
     answer: Option<Answer>,
@@ -167,7 +169,8 @@ impl Performer {
             rows_max: None,
             growth: Growth::default(),
             more: false,
-            ahead: None,
+            following: None,
+            went_before: false,
             courtesy: Courtesy::default(),
             auditing: Auditing::default(),
             flight: None,
@@ -195,9 +198,6 @@ impl Performer {
     }
 
     pub fn perform(&mut self, step: Step) -> Result<Report, Fault> {
-        if !matches!(step, Step::Stage | Step::Send | Step::Settle) {
-            self.ahead = None;
-        }
         match step {
             Step::Begin => self.begin(),
             Step::Greet => self.greet(),
@@ -410,7 +410,6 @@ impl Performer {
             }
         }
         self.flight = None;
-        self.ahead = None;
         self.answer = None;
         self.incoming = None;
         Ok(Report::Renewed)
@@ -515,7 +514,8 @@ impl Performer {
         self.behind = false;
         self.flight = None;
         self.more = false;
-        self.ahead = None;
+        self.following = None;
+        self.went_before = false;
         self.answer = None;
         self.incoming = None;
         self.courtesy = Courtesy::default();

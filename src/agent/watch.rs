@@ -2,7 +2,7 @@
 //! now and then. An event is only a reason to look; what was written is in the log.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use notify::{RecursiveMode, Watcher as _};
 
@@ -12,7 +12,9 @@ use crate::store::peek::Glance;
 
 /// Watches one database until dropped.
 pub struct Watcher {
-    _watcher: Option<notify::RecommendedWatcher>,
+    watcher: Option<notify::RecommendedWatcher>,
+    folder: PathBuf,
+    quiet: bool,
     /// Why the file must be looked at by the clock; `None` where events arrive.
     pub polls: Option<String>,
 }
@@ -20,31 +22,57 @@ pub struct Watcher {
 impl Watcher {
     /// Calls `look` from another thread after something touched the database.
     pub fn new(database: &Path, look: impl Fn() + Send + 'static) -> Watcher {
-        if let Some(kind) = network_mount(database) {
-            return Watcher::polling(format!(
-                "the file is on {kind}, where file events do not arrive: it is looked at by the clock"
-            ));
+        let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut watcher = Watcher { watcher: None, folder: folder.to_owned(), quiet: true, polls: None };
+        match network_mount(database) {
+            Some(kind) => {
+                let why =
+                    format!("the file is on {kind}, where file events do not arrive: it is looked at by the clock");
+                watcher.polls = Some(why);
+            }
+            None => {
+                match Watcher::events(database, look) {
+                    Ok(events) => watcher.watcher = Some(events),
+                    Err(error) => watcher.poll(&error),
+                }
+                watcher.resume();
+            }
         }
-        match Watcher::events(database, look) {
-            Ok(watcher) => Watcher { _watcher: Some(watcher), polls: None },
-            Err(error) => {
-                Watcher::polling(format!("file events cannot be had ({error}): the file is looked at by the clock"))
+        watcher
+    }
+
+    fn poll(&mut self, error: &notify::Error) {
+        self.watcher = None;
+        self.polls = Some(format!("file events cannot be had ({error}): the file is looked at by the clock"));
+    }
+
+    /// No events from now on. Whoever writes much to the file himself learns nothing from
+    /// them, and each costs him a switch to the thread that hears them.
+    pub fn pause(&mut self) {
+        if let (Some(watcher), false) = (&mut self.watcher, self.quiet) {
+            // Those that come all the same are as good as ever.
+            let _ = watcher.unwatch(&self.folder);
+            self.quiet = true;
+        }
+    }
+
+    /// Events again. What was written meanwhile shows in the file alone.
+    pub fn resume(&mut self) {
+        if let (Some(watcher), true) = (&mut self.watcher, self.quiet) {
+            self.quiet = false;
+            if let Err(error) = watcher.watch(&self.folder, RecursiveMode::NonRecursive) {
+                self.poll(&error);
             }
         }
     }
 
-    fn polling(why: String) -> Watcher {
-        Watcher { _watcher: None, polls: Some(why) }
-    }
-
     fn events(database: &Path, look: impl Fn() + Send + 'static) -> notify::Result<notify::RecommendedWatcher> {
-        let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let names: Vec<OsString> = ["", "-wal", "-journal"]
             .iter()
             .map(|suffix| with_suffix(database, suffix))
             .filter_map(|path| path.file_name().map(ToOwned::to_owned))
             .collect();
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let touches = |event: &notify::Event| {
                 !event.kind.is_access()
                     && event
@@ -56,9 +84,7 @@ impl Watcher {
             if event.as_ref().map_or(true, |event| event.need_rescan() || touches(event)) {
                 look();
             }
-        })?;
-        watcher.watch(folder, RecursiveMode::NonRecursive)?;
-        Ok(watcher)
+        })
     }
 }
 
@@ -87,4 +113,39 @@ fn network_mount(path: &Path) -> Option<&'static str> {
 #[cfg(not(target_os = "linux"))]
 fn network_mount(_path: &Path) -> Option<&'static str> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
+    use super::*;
+
+    fn heard(events: &Receiver<()>, within: Duration) -> bool {
+        let heard = events.recv_timeout(within).is_ok();
+        while events.recv_timeout(Duration::from_millis(50)).is_ok() {}
+        heard
+    }
+
+    #[test]
+    fn a_watch_that_was_paused_hears_what_is_written_after_it_and_nothing_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("app.db");
+        std::fs::write(&database, "1").unwrap();
+        let (tell, events) = channel();
+        let mut watcher = Watcher::new(&database, move || tell.send(()).unwrap_or_default());
+        if watcher.polls.is_some() {
+            return; // no events on this file system
+        }
+        std::fs::write(&database, "2").unwrap();
+        assert!(heard(&events, Duration::from_secs(10)));
+        watcher.pause();
+        watcher.pause();
+        std::fs::write(&database, "3").unwrap();
+        assert!(!heard(&events, Duration::from_millis(100)));
+        watcher.resume();
+        std::fs::write(&database, "4").unwrap();
+        assert!(heard(&events, Duration::from_secs(10)));
+    }
 }

@@ -35,6 +35,10 @@ use crate::store::peek::{self, Glance};
 /// Keys an event names at most, a table.
 const KEYS_MAX: usize = 100;
 
+/// A cycle that takes longer than this does not listen to the file any more: most of what
+/// it would hear is itself.
+const LONG: Duration = Duration::from_millis(100);
+
 pub enum Order {
     Event(Event),
     /// Something may have been written to the file.
@@ -260,6 +264,12 @@ impl Worker {
     }
 
     fn step(&mut self, desk: &mut Desk, step: Step) {
+        match step {
+            // Before it looks at the file: what is written after that is heard.
+            Step::End => desk.watcher.resume(),
+            _ if desk.cycle_start.elapsed() > LONG => desk.watcher.pause(),
+            _ => {}
+        }
         self.pulse.step_begins();
         self.performer.newest = desk.glance.newest;
         let began = Instant::now();
@@ -558,6 +568,7 @@ impl Worker {
         // The cycle under way, if any, is dropped: nothing half done was committed.
         desk.next = None;
         if self.session.is_running() {
+            desk.watcher.resume();
             let _ = self.performer.perform(Step::End);
             self.performer.left = None;
             self.handle(desk, Event::Failed(stopped()));

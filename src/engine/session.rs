@@ -530,10 +530,11 @@ impl Cycle {
                 self.pending = true;
                 Step::Fetch
             }
-            Report::Settled { done, progress } => {
+            Report::Settled { done, progress, in_flight } => {
                 self.fruitless = if progress { 0 } else { self.fruitless + u32::from(done) };
                 match done {
                     false => Step::Settle,
+                    true if in_flight => Step::Stage,
                     true if std::mem::take(&mut self.settle_first) => self.start(),
                     // The remote answers every batch with conflicts: hear what is new there.
                     true if self.fruitless >= FRUITLESS_MAX => {

@@ -227,7 +227,8 @@ pub trait Remote: Send {
     fn encode(&self, batch: &Batch, key_names: &dyn Fn(&str) -> Vec<String>) -> Vec<u8>;
 
     /// Sets a push off, for whoever has something else to do before its answer: `push`
-    /// with the same body then waits for that. False where it cannot.
+    /// with the same body then waits for that. One that is on its way is not sent again.
+    /// False where it cannot.
     fn set_off(&mut self, _body: &[u8]) -> bool {
         false
     }

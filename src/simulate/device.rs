@@ -245,7 +245,7 @@ fn born(
 ) -> (Session, Performer) {
     let mut names = Chance::new(seed.wrapping_add(life << 32));
     let session = Session::new(replica.schedule.clone(), Chance::new(names.next_u64()), Supply::default());
-    let remote = SimRemote { far: far.clone(), device: number, connected: connected.clone() };
+    let remote = SimRemote { far: far.clone(), device: number, connected: connected.clone(), under_way: None };
     let world = World {
         clock: Box::new(clock.clone()),
         memory: Box::new(memory.clone()),

@@ -163,6 +163,9 @@ impl World {
             }
             What::Crash => {
                 self.say(|| format!("device {at} crashes"));
+                if self.looks[at].left("_homing_flight") > 1 {
+                    self.reach("a crash with an answer unsettled and the next batch on its way");
+                }
                 let now = self.now;
                 self.devices[at].restart(now);
             }

@@ -1,9 +1,13 @@
-//! The flight: the batch under way, kept until its answer is in.
+//! The flight: the batch under way, kept until its answer is local fact.
 //!
 //! Written before anything is sent, so that an answer lost after the remote committed
 //! can be asked for again with the same bytes under the same number, though the rows
 //! were edited since. Beside the bytes it keeps, for each change, what the base becomes
 //! when the remote says yes, and which log entries are then spent.
+//!
+//! One more may be behind it: where the remote took a batch whole, that answer is kept
+//! with it, and the next batch goes before the first is settled. A remote remembers its
+//! answer to the last batch alone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +23,8 @@ pub struct Flight {
     /// What travels.
     pub body: Vec<u8>,
     pub rows: Vec<FlightRow>,
+    /// The revisions of its rows, where the remote is known to have taken them all.
+    pub taken: Option<Vec<Revision>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -67,15 +73,15 @@ impl Store {
         self.doubts = flight.rows.iter().map(|row| ((row.tab, row.encoded.clone()), row.clone())).collect();
     }
 
-    /// The batch that was sent, or was about to be, and never answered.
+    /// The first batch that was sent, or was about to be, and is not settled.
     pub fn flight(&self) -> Result<Option<Flight>> {
         let found = self
             .db
-            .query_row("SELECT batch, body, rows FROM _homing_flight ORDER BY batch LIMIT 1", [], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?))
+            .query_row("SELECT batch, body, rows, answer FROM _homing_flight ORDER BY batch LIMIT 1", [], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get::<_, Vec<u8>>(2)?, row.get::<_, Option<Vec<u8>>>(3)?))
             })
             .optional()?;
-        let Some((batch, body, rows)) = found else { return Ok(None) };
+        let Some((batch, body, rows, answer)) = found else { return Ok(None) };
         let mut bytes = rows.as_slice();
         let mut rows = Vec::new();
         while !bytes.is_empty() {
@@ -85,19 +91,31 @@ impl Store {
             }
             rows.push(row);
         }
-        Ok(Some(Flight { batch, body, rows }))
+        let taken = answer.map(|bytes| read_answer(&bytes).expect("BUG: an answer is what launch_behind wrote"));
+        Ok(Some(Flight { batch, body, rows, taken }))
+    }
+
+    pub fn has_flight(&self) -> Result<bool> {
+        Ok(self.db.prepare_cached("SELECT 1 FROM _homing_flight")?.exists([])?)
     }
 
     /// Saves the batch; from now on it is the one that will be sent, whatever happens.
     pub fn launch(&mut self, flight: &Flight) -> Result<()> {
-        let mut rows = Vec::new();
-        flight.rows.iter().for_each(|row| put_row(&mut rows, row));
+        let rows = put_rows(flight);
+        self.write(|writer| writer.launch(flight, &rows))
+    }
+
+    /// Saves `flight` behind `before`, which the remote took whole at these revisions, and
+    /// which can be settled from now on without asking again.
+    pub fn launch_behind(&mut self, before: &Flight, taken: &[Revision], flight: &Flight) -> Result<()> {
+        let rows = put_rows(flight);
+        let answer: Vec<u8> = taken.iter().flat_map(|revision| revision.0.to_le_bytes()).collect();
         self.write(|writer| {
             writer
                 .db
-                .prepare_cached("INSERT INTO _homing_flight(batch, body, rows) VALUES(?, ?, ?)")?
-                .execute(params![flight.batch, flight.body, rows])?;
-            Ok(())
+                .prepare_cached("UPDATE _homing_flight SET answer = ? WHERE batch = ?")?
+                .execute(params![answer, before.batch])?;
+            writer.launch(flight, &rows)
         })
     }
 
@@ -105,7 +123,7 @@ impl Store {
         !self.doubts.is_empty()
     }
 
-    /// Takes a batch apart that the remote did not take; its rows are in the log.
+    /// Takes apart what the remote did not take; its rows are in the log.
     pub fn scrap(&mut self) -> Result<()> {
         self.doubts.clear();
         self.write(|writer| writer.strand_flight())
@@ -113,8 +131,17 @@ impl Store {
 }
 
 impl Writer<'_> {
-    /// Gives up a batch without its answer. A new row of it may stand at the remote all
-    /// the same: it counts as once equal there, so that a deletion made since is not
+    fn launch(&self, flight: &Flight, rows: &[u8]) -> Result<()> {
+        self.db.prepare_cached("INSERT INTO _homing_flight(batch, body, rows) VALUES(?, ?, ?)")?.execute(params![
+            flight.batch,
+            flight.body,
+            rows
+        ])?;
+        Ok(())
+    }
+
+    /// Gives up what is under way without its answer. A new row of it may stand at the
+    /// remote all the same: it counts as once equal there, so that a deletion made since is not
     /// mistaken for a row that never was.
     pub(crate) fn strand_flight(&mut self) -> Result<()> {
         let bodies = self
@@ -138,6 +165,12 @@ impl Writer<'_> {
         self.db.execute("DELETE FROM _homing_flight", [])?;
         Ok(())
     }
+}
+
+fn put_rows(flight: &Flight) -> Vec<u8> {
+    let mut rows = Vec::new();
+    flight.rows.iter().for_each(|row| put_row(&mut rows, row));
+    rows
 }
 
 fn put_row(out: &mut Vec<u8>, row: &FlightRow) {
@@ -176,6 +209,14 @@ fn read_row(bytes: &mut &[u8]) -> Option<FlightRow> {
         _ => Operation::Delete,
     };
     Some(FlightRow { table: Arc::default(), key, encoded, operation, stamp, seq, tab, shape, base, seqs })
+}
+
+fn read_answer(mut bytes: &[u8]) -> Option<Vec<Revision>> {
+    let mut taken = Vec::with_capacity(bytes.len() / 8);
+    while !bytes.is_empty() {
+        taken.push(Revision(take_i64(&mut bytes)?));
+    }
+    Some(taken)
 }
 
 fn take_i64(bytes: &mut &[u8]) -> Option<i64> {

@@ -7,7 +7,7 @@
 use crate::sqlite::capture;
 
 /// The version of this layout, in `_homing_meta`.
-pub(crate) const FORMAT: i64 = 3;
+pub(crate) const FORMAT: i64 = 4;
 
 pub(crate) const PREFIX: &str = "_homing_";
 pub(crate) const LOG: &str = "_homing_log";
@@ -27,7 +27,7 @@ const TABLES: &str =
      CREATE TABLE _homing_shape(shape INTEGER PRIMARY KEY, tab INTEGER NOT NULL, columns TEXT NOT NULL);
      CREATE TABLE _homing_base(tab INTEGER, key BLOB, rev INTEGER NOT NULL, stamp INTEGER NOT NULL,
          shape INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY(tab, key)) WITHOUT ROWID;
-     CREATE TABLE _homing_flight(batch INTEGER PRIMARY KEY, body BLOB NOT NULL, rows BLOB NOT NULL);
+     CREATE TABLE _homing_flight(batch INTEGER PRIMARY KEY, body BLOB NOT NULL, rows BLOB NOT NULL, answer BLOB);
      CREATE TABLE _homing_aside(tab INTEGER, key BLOB, key_text TEXT NOT NULL, operation TEXT NOT NULL, state TEXT NOT NULL,
          code TEXT NOT NULL, reason TEXT NOT NULL, tries INTEGER NOT NULL, next_try_at INTEGER, since INTEGER,
          PRIMARY KEY(tab, key)) WITHOUT ROWID;
@@ -51,7 +51,7 @@ pub(crate) const DROP_VIEWS: &str = "DROP VIEW homing_status; DROP VIEW homing_p
 
 /// From each format to the next, beginning with the first. The views are made anew after
 /// the last.
-pub(crate) const UPGRADES: [&str; 2] = [
+pub(crate) const UPGRADES: [&str; 3] = [
     "ALTER TABLE _homing_conflict ADD COLUMN local_device TEXT;
      ALTER TABLE _homing_conflict ADD COLUMN local_at INTEGER;
      ALTER TABLE _homing_conflict ADD COLUMN remote_at INTEGER;
@@ -59,6 +59,7 @@ pub(crate) const UPGRADES: [&str; 2] = [
      ALTER TABLE _homing_conflict ADD COLUMN before TEXT;
      ALTER TABLE _homing_conflict ADD COLUMN before_by TEXT;",
     ACTIONS,
+    "ALTER TABLE _homing_flight ADD COLUMN answer BLOB;",
 ];
 
 /// The log, and the trigger that keeps it from growing without end when the agent was

@@ -27,9 +27,9 @@ pub(crate) fn set(db: &Connection, name: &str, value: impl ToSql) -> rusqlite::R
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Identity {
     pub incarnation: Incarnation,
-    /// The last batch that was answered.
+    /// The last batch that was answered; it may not be settled yet.
     pub batch: i64,
-    /// The batch under way, when there is one.
+    /// The last batch under way, when there is one.
     pub flight: Option<i64>,
     pub epoch: String,
     /// `None`: nothing pulled yet, or everything is to be pulled again.
@@ -39,10 +39,12 @@ pub struct Identity {
 impl Store {
     pub fn identity(&self) -> Result<Identity> {
         let db = &self.db;
+        let newest = |sql| db.query_row::<Option<i64>, _, _>(sql, [], |row| row.get(0));
+        let taken = newest("SELECT max(batch) FROM _homing_flight WHERE answer IS NOT NULL")?;
         Ok(Identity {
             incarnation: Incarnation(get(db, "incarnation")?.unwrap_or_default()),
-            batch: get(db, "batch")?.unwrap_or(0),
-            flight: db.query_row("SELECT max(batch) FROM _homing_flight", [], |row| row.get(0))?,
+            batch: get(db, "batch")?.unwrap_or(0).max(taken.unwrap_or(0)),
+            flight: newest("SELECT max(batch) FROM _homing_flight")?,
             epoch: get(db, "epoch")?.unwrap_or_default(),
             cursor: get(db, "cursor")?.map(Cursor),
         })

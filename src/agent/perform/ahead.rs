@@ -1,13 +1,15 @@
-//! Choosing the next batch while one is on its way.
+//! Choosing the next batch while one is on its way, and sending it as soon as that one is
+//! answered.
 //!
-//! What is chosen is not written down until the batch before it was settled, and is
-//! dropped unless the remote took all of that: then nothing that was assumed here turned
-//! out otherwise. A crash knows nothing of it.
+//! What is chosen is dropped unless the remote took all of the batch before: then nothing
+//! that was assumed here turned out otherwise. It goes at once, and the answer is made
+//! local fact while the remote works on it. Until it goes it is written down nowhere, and
+//! a crash knows nothing of it; it goes with the answer before it, in one transaction.
 
 use super::Performer;
 use super::send::{candidates, window};
 use crate::engine::plan;
-use crate::model::Fault;
+use crate::model::{Fault, Outcome, Revision};
 use crate::store::flight::Flight;
 use crate::store::stage::Gathered;
 
@@ -19,10 +21,16 @@ pub(super) struct Ahead {
     more: bool,
 }
 
+/// The next batch, on its way while the one before it is settled.
+pub(super) struct Following {
+    flight: Flight,
+    more: bool,
+}
+
 impl Performer {
     /// Trouble is no trouble yet: staging meets it again, and tells.
-    pub(super) fn look_ahead(&mut self) {
-        self.ahead = if self.more { self.next_batch().ok().flatten() } else { None };
+    pub(super) fn look_ahead(&mut self) -> Option<Ahead> {
+        if self.more { self.next_batch().ok().flatten() } else { None }
     }
 
     fn next_batch(&mut self) -> Result<Option<Ahead>, Fault> {
@@ -42,14 +50,33 @@ impl Performer {
         Ok(Some(Ahead { flight, gathered, more }))
     }
 
-    /// The batch before it was taken: now it is the one that will be sent.
-    pub(super) fn depart(&mut self, ahead: Ahead) -> Result<(), Fault> {
+    /// Where the remote took the batch whole, the one behind it goes now. Trouble is none:
+    /// the batch is settled as ever, and the next one is staged anew.
+    pub(super) fn follow_up(&mut self, ahead: Ahead) {
+        let Some(answer) = &self.answer else { unreachable!("BUG: a batch was just answered") };
+        let revision =
+            |outcome: &Outcome| if let Outcome::Applied(revision) = outcome { Some(*revision) } else { None };
+        let Some(taken) = answer.outcomes.iter().map(revision).collect::<Option<Vec<Revision>>>() else { return };
+        let (Some(store), Some(before)) = (&mut self.store, &self.flight) else {
+            unreachable!("BUG: a batch was just answered")
+        };
         let Ahead { flight, gathered, more } = ahead;
-        let store = self.store_mut();
-        store.tidy(&gathered, &[])?;
-        store.launch(&flight)?;
+        let kept = store.tidy(&gathered, &[]).and_then(|()| store.launch_behind(before, &taken, &flight));
+        if kept.is_ok() {
+            self.known.batch = before.batch;
+            self.asked_at = self.world.clock.millis();
+            self.remote.set_off(&flight.body);
+            self.following = Some(Following { flight, more });
+        }
+    }
+
+    /// The batch that went while the one before it was settled becomes the one under way.
+    /// False where there is none.
+    pub(super) fn follow_on(&mut self) -> bool {
+        let Some(Following { flight, more }) = self.following.take() else { return false };
         self.flight = Some(flight);
         self.more = more;
-        Ok(())
+        self.went_before = true;
+        true
     }
 }

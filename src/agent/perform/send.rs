@@ -11,8 +11,8 @@ use super::{Performer, note_changed};
 use crate::engine::plan::{self, Candidate, Limits, Plan};
 use crate::engine::session::Report;
 use crate::model::status::Progress;
-use crate::model::{Fault, FaultKind, Key, Outcome, ReasonCode};
-use crate::remote::{Batch, RemoteError};
+use crate::model::{Fault, FaultKind, Key, Outcome, ReasonCode, Revision};
+use crate::remote::{Answer, Batch, RemoteError};
 use crate::store::Store;
 use crate::store::flight::Flight;
 use crate::store::settle::Settling;
@@ -30,14 +30,13 @@ pub fn window(store: &Store, rows_max: usize) -> usize {
 impl Performer {
     pub(super) fn stage(&mut self) -> Result<Report, Fault> {
         self.clear_doubts()?;
+        if self.follow_on() {
+            return Ok(Report::Staged { something: true });
+        }
         loop {
             if let Some(flight) = self.store_mut().flight()? {
                 self.flight = Some(flight);
                 self.more = false;
-                return Ok(Report::Staged { something: true });
-            }
-            if let Some(ahead) = self.ahead.take() {
-                self.depart(ahead)?;
                 return Ok(Report::Staged { something: true });
             }
             let limits = self.limits();
@@ -86,11 +85,21 @@ impl Performer {
         };
         let keys = |table: &str| store.find(table).map(|synced| synced.table.key.clone()).unwrap_or_default();
         let body = self.remote.encode(&batch, &keys);
-        Ok(Flight { batch: number, body, rows })
+        Ok(Flight { batch: number, body, rows, taken: None })
     }
 
     pub(super) fn send(&mut self) -> Result<Report, Fault> {
         let flight = self.flight.as_ref().expect("BUG: sending comes after staging");
+        if let Some(taken) = &flight.taken {
+            let outcomes = taken.iter().map(|revision| Outcome::Applied(*revision)).collect();
+            self.answer = Some(Answer {
+                outcomes,
+                head: taken.iter().copied().max().unwrap_or(Revision::NONE),
+                time: self.now().millis,
+            });
+            self.settling = Settling::default();
+            return Ok(Report::Sent);
+        }
         let changes: Vec<(Arc<str>, Key)> =
             flight.rows.iter().map(|row| (row.table.clone(), row.key.clone())).collect();
         let takes_everything = self.remote.abilities().takes_everything;
@@ -104,15 +113,19 @@ impl Performer {
                 return self.over(error);
             }
         }
-        self.asked_at = self.world.clock.millis();
-        if self.remote.set_off(&flight.body) {
-            self.look_ahead();
+        let went_before = std::mem::take(&mut self.went_before);
+        if !went_before {
+            self.asked_at = self.world.clock.millis();
         }
+        let ahead = if self.remote.set_off(&flight.body) { self.look_ahead() } else { None };
         let flight = self.flight.as_ref().expect("BUG: sending comes after staging");
         match self.remote.push(&flight.body, &changes) {
             Ok(answer) => {
                 let took = self.world.clock.millis() - self.asked_at;
-                self.tally.latency = u64::try_from(took).ok();
+                // One that came while another was settled tells nothing of the way there.
+                if !went_before {
+                    self.tally.latency = u64::try_from(took).ok();
+                }
                 self.growth.answered(self.more, took);
                 for outcome in &answer.outcomes {
                     if let Outcome::Refused { code, .. } = outcome {
@@ -122,6 +135,9 @@ impl Performer {
                 self.answer = Some(answer);
                 self.settling = Settling::default();
                 self.count_traffic();
+                if let Some(ahead) = ahead {
+                    self.follow_up(ahead);
+                }
                 Ok(Report::Sent)
             }
             // No smaller set would be the whole.
@@ -131,7 +147,6 @@ impl Performer {
             Err(RemoteError::Refused(text)) => self.shrink(RemoteError::Refused(text)),
             Err(RemoteError::Behind) => {
                 self.count_traffic();
-                self.ahead = None;
                 let flight = self.flight.take().expect("BUG: only a batch can be behind");
                 self.store_mut().doubt_flight(&flight);
                 Ok(Report::Behind)
@@ -144,13 +159,12 @@ impl Performer {
     /// of it: smaller ones find the row that it is about.
     fn shrink(&mut self, why: RemoteError) -> Result<Report, Fault> {
         self.count_traffic();
-        self.ahead = None;
         let flight = self.flight.take().expect("BUG: only a batch can be refused whole");
         let now = self.now();
         if flight.rows.len() > 1 {
             self.store_mut().scrap()?;
             self.rows_max = Some(flight.rows.len() / 2);
-            return Ok(Report::Settled { done: true, progress: true });
+            return Ok(Report::Settled { done: true, progress: true, in_flight: false });
         }
         match why {
             RemoteError::Refused(text) => {
@@ -163,7 +177,7 @@ impl Performer {
                 self.tally.set_aside += 1;
             }
         }
-        Ok(Report::Settled { done: true, progress: true })
+        Ok(Report::Settled { done: true, progress: true, in_flight: false })
     }
 
     /// What was refused because the remote was ahead is planned anew after the pull.
@@ -186,7 +200,6 @@ impl Performer {
         let (settled, done) = store.settle(flight, &answer.outcomes, &mut self.settling, rules, now, slice)?;
         self.courtesy.freed(slice, self.world.slice.time_max, began);
         let time = answer.time;
-        let whole = answer.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Applied(_)));
         self.tally.cycle.pushed += settled.applied;
         self.tally.cycle.conflicts += settled.conflicts;
         self.tally.set_aside += settled.set_aside;
@@ -198,9 +211,6 @@ impl Performer {
         note_changed(&mut self.tally.changed, settled.changed);
         self.fold(settled.applied);
         if done {
-            if !whole {
-                self.ahead = None;
-            }
             self.known.batch = self.flight.take().map_or(self.known.batch, |flight| flight.batch);
             self.answer = None;
             let pushed = self.tally.cycle.pushed;
@@ -211,7 +221,8 @@ impl Performer {
             self.behind = false;
             return Ok(Report::Behind);
         }
-        Ok(Report::Settled { done, progress })
+        let in_flight = done && self.store_mut().has_flight()?;
+        Ok(Report::Settled { done, progress, in_flight })
     }
 
     pub(super) fn limits(&self) -> Limits {

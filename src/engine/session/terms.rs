@@ -128,10 +128,12 @@ pub enum Report {
     /// The remote refused the batch because its rows moved on: pull before it is planned
     /// anew.
     Behind,
-    /// `progress`: something was acknowledged or set aside.
+    /// `progress`: something was acknowledged or set aside. `in_flight`: another batch was
+    /// set off behind it.
     Settled {
         done: bool,
         progress: bool,
+        in_flight: bool,
     },
     Fetched,
     /// `done`: with the page. `more`: the remote has another. `pending`: something came

@@ -58,7 +58,7 @@ fn the_first_cycle_pulls_before_it_compares_and_sends() {
             Report::Audited { done: true },
             Report::Staged { something: true },
             Report::Sent,
-            Report::Settled { done: true, progress: true },
+            Report::Settled { done: true, progress: true, in_flight: false },
         ],
     );
     use Step::*;
@@ -76,7 +76,7 @@ fn actions_go_when_no_row_is_left_to_send_and_before_the_pull() {
         Report::Greeted { pull_first: false, audit_due: false, in_flight: false },
         Report::Staged { something: true },
         Report::Sent,
-        Report::Settled { done: true, progress: true },
+        Report::Settled { done: true, progress: true, in_flight: false },
         Report::Acting,
         Report::Acted { more: true },
         Report::Acted { more: false },
@@ -100,18 +100,41 @@ fn a_batch_that_was_never_answered_is_settled_before_all_else() {
             Report::Greeted { pull_first: true, audit_due: true, in_flight: true },
             Report::Staged { something: true },
             Report::Sent,
-            Report::Settled { done: false, progress: true },
-            Report::Settled { done: true, progress: true },
+            Report::Settled { done: false, progress: true, in_flight: false },
+            Report::Settled { done: true, progress: true, in_flight: false },
             Report::Fetched,
             Report::Applied { done: true, more: false, pending: false },
             Report::Audited { done: true },
             Report::Staged { something: true },
             Report::Sent,
-            Report::Settled { done: true, progress: true },
+            Report::Settled { done: true, progress: true, in_flight: false },
         ],
     );
     use Step::*;
     assert_eq!(steps, [Greet, Stage, Send, Settle, Settle, Fetch, Apply, Audit, Stage, Send, Settle, Stage]);
+}
+
+/// One that was answered may be unsettled when the next one has gone already.
+#[test]
+fn all_batches_under_way_are_settled_before_anything_else() {
+    let mut session = session();
+    session.handle(0, Event::Wake(Wake::Start));
+    let steps = run(
+        &mut session,
+        &[
+            Report::Began,
+            Report::Greeted { pull_first: true, audit_due: true, in_flight: true },
+            Report::Staged { something: true },
+            Report::Sent,
+            Report::Settled { done: true, progress: true, in_flight: true },
+            Report::Staged { something: true },
+            Report::Sent,
+            Report::Settled { done: true, progress: true, in_flight: false },
+            Report::Fetched,
+        ],
+    );
+    use Step::*;
+    assert_eq!(steps, [Greet, Stage, Send, Settle, Stage, Send, Settle, Fetch, Apply]);
 }
 
 #[test]
@@ -133,7 +156,7 @@ fn a_batch_that_the_remote_is_ahead_of_is_planned_anew_after_a_pull() {
             Report::Applied { done: true, more: false, pending: false },
             Report::Staged { something: true },
             Report::Sent,
-            Report::Settled { done: true, progress: true },
+            Report::Settled { done: true, progress: true, in_flight: false },
             Report::Staged { something: false },
             Report::Fetched,
             Report::Applied { done: true, more: false, pending: false },

@@ -193,6 +193,9 @@ impl Remote for HomingRemote {
     }
 
     fn set_off(&mut self, body: &[u8]) -> bool {
+        if self.under_way.as_ref().is_some_and(|under_way| under_way.body == body) {
+            return true;
+        }
         // A page from before this batch would not have its rows.
         self.ahead = None;
         let answer = self.spawn("push", Parcel::again(body));
@@ -201,9 +204,7 @@ impl Remote for HomingRemote {
     }
 
     fn push(&mut self, body: &[u8], changes: &[(Arc<str>, Key)]) -> Result<Answer> {
-        if self.under_way.as_ref().is_none_or(|under_way| under_way.body != body) {
-            self.set_off(body);
-        }
+        self.set_off(body);
         let mut under_way = self.under_way.take().expect("BUG: it was just set off");
         let pushed = heard(self.runtime.block_on(&mut under_way.answer))?;
         self.same_epoch(&pushed.epoch)?;

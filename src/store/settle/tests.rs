@@ -42,7 +42,7 @@ fn what_a_parked_version_says_in_other_columns_comes_after_an_edit_was_acknowled
     let mut gathered = store.gather(NOW, 10, &Nobody).unwrap();
     let (changes, rows) = gathered.depart(&[0]);
     assert_eq!(changes[0].columns, ["title".to_owned()].into());
-    let flight = Flight { batch: 1, body: vec![1], rows };
+    let flight = Flight { batch: 1, body: vec![1], rows, taken: None };
     store.launch(&flight).unwrap();
     store.settle(&flight, &[Outcome::Applied(Revision(7))], &mut Settling::default(), &Nobody, NOW, SLICE).unwrap();
 

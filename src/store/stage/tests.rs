@@ -25,7 +25,7 @@ fn keys(gathered: &Gathered) -> Vec<i64> {
 fn launched(store: &mut Store, batch: i64, rows: usize) -> Flight {
     let mut gathered = store.gather(NOW, rows, &Nobody).unwrap();
     let order: Vec<usize> = (0..gathered.candidates.len()).collect();
-    let flight = Flight { batch, body: vec![1], rows: gathered.depart(&order).1 };
+    let flight = Flight { batch, body: vec![1], rows: gathered.depart(&order).1, taken: None };
     store.launch(&flight).unwrap();
     flight
 }
@@ -53,6 +53,44 @@ fn what_is_chosen_behind_a_batch_takes_that_as_taken_and_leaves_its_rows_alone()
 
     taken(&mut store, &flight);
     assert_eq!(keys(&store.gather(NOW, 10, &Nobody).unwrap()), [3, 1, 4]);
+}
+
+/// The remote took batch 1 whole, and batch 2 was set off before that was local fact.
+#[test]
+fn an_answer_that_is_not_settled_yet_is_kept_with_the_batch_that_went_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, mut store) = opened(folder.path());
+    app.execute_batch("INSERT INTO task(id) VALUES(1), (2), (3)").unwrap();
+    let first = launched(&mut store, 1, 2);
+    let mut behind = store.gather_behind(&first, NOW, 10, &Nobody).unwrap().unwrap();
+    let second = Flight { batch: 2, body: vec![2], rows: behind.depart(&[0]).1, taken: None };
+    store.launch_behind(&first, &[Revision(7), Revision(8)], &second).unwrap();
+
+    let who = store.identity().unwrap();
+    assert_eq!((who.batch, who.flight), (1, Some(2)), "batch 1 was answered, batch 2 is on its way");
+    let found = store.flight().unwrap().unwrap();
+    assert_eq!((found.batch, found.taken.as_deref()), (1, Some(&[Revision(7), Revision(8)][..])));
+    taken(&mut store, &found);
+    let found = store.flight().unwrap().unwrap();
+    assert_eq!((found.batch, found.body, found.taken), (2, vec![2], None));
+    assert_eq!(store.identity().unwrap().batch, 1);
+    assert_eq!(keys(&store.gather(NOW, 10, &Nobody).unwrap()), [3], "nobody knows of it yet");
+}
+
+#[test]
+fn a_new_life_takes_apart_all_that_is_under_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, mut store) = opened(folder.path());
+    app.execute_batch("INSERT INTO task(id) VALUES(1), (2), (3)").unwrap();
+    let first = launched(&mut store, 1, 2);
+    let mut behind = store.gather_behind(&first, NOW, 10, &Nobody).unwrap().unwrap();
+    let second = Flight { batch: 2, body: vec![2], rows: behind.depart(&[0]).1, taken: None };
+    store.launch_behind(&first, &[Revision(7), Revision(8)], &second).unwrap();
+
+    store.reincarnate(&crate::model::Incarnation("new".into())).unwrap();
+    let who = store.identity().unwrap();
+    assert_eq!((who.batch, who.flight, store.has_flight().unwrap()), (0, None, false));
+    assert_eq!(keys(&store.gather(NOW, 10, &Nobody).unwrap()), [1, 2, 3]);
 }
 
 #[test]
