@@ -206,7 +206,7 @@ fn ledger(db: &Connection, look: &mut Look) -> rusqlite::Result<()> {
     while let Some(row) = found.next()? {
         tokens::find(row.get_ref(0)?.as_str()?, &mut look.parked);
     }
-    for table in ["_homing_log", "_homing_aside", "_homing_parked", "_homing_flight"] {
+    for table in ["_homing_log", "_homing_aside", "_homing_parked", "_homing_flight", "_homing_answer"] {
         let only = if table == "_homing_log" { "WHERE tab <> 0" } else { "" };
         let count =
             db.prepare_cached(&format!("SELECT count(*) FROM {table} {only}"))?.query_row([], |row| row.get(0))?;

@@ -9,10 +9,10 @@
 //! with it, and the next batch goes before the first is settled. A remote remembers its
 //! answer to the last batch alone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Result, Store, Synced, Writer};
 use crate::model::{Key, Operation, Revision, Seq, Stamp};
@@ -77,22 +77,28 @@ impl Store {
     pub fn flight(&self) -> Result<Option<Flight>> {
         let found = self
             .db
-            .query_row("SELECT batch, body, rows, answer FROM _homing_flight ORDER BY batch LIMIT 1", [], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get::<_, Vec<u8>>(2)?, row.get::<_, Option<Vec<u8>>>(3)?))
-            })
+            .query_row(
+                "SELECT batch, body, rows, revisions FROM _homing_flight LEFT JOIN _homing_answer USING(batch)
+                 ORDER BY batch LIMIT 1",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Vec<u8>>(2)?, row.get::<_, Option<Vec<u8>>>(3)?)),
+            )
             .optional()?;
         let Some((batch, body, rows, answer)) = found else { return Ok(None) };
-        let mut bytes = rows.as_slice();
-        let mut rows = Vec::new();
-        while !bytes.is_empty() {
-            let mut row = read_row(&mut bytes).expect("BUG: a flight is what launch wrote");
+        let mut rows = read_rows(&rows);
+        for row in &mut rows {
             if let Some(synced) = self.tables.get(&row.tab) {
                 row.table = synced.label.clone();
             }
-            rows.push(row);
         }
         let taken = answer.map(|bytes| read_answer(&bytes).expect("BUG: an answer is what launch_behind wrote"));
         Ok(Some(Flight { batch, body, rows, taken }))
+    }
+
+    /// The rows of all batches under way, by table and key.
+    pub(crate) fn in_flight(&self) -> Result<HashSet<(i64, Key)>> {
+        let rows = under_way(&self.db)?;
+        Ok(rows.into_iter().map(|row| (row.tab, row.key)).collect())
     }
 
     pub fn has_flight(&self) -> Result<bool> {
@@ -109,12 +115,12 @@ impl Store {
     /// which can be settled from now on without asking again.
     pub fn launch_behind(&mut self, before: &Flight, taken: &[Revision], flight: &Flight) -> Result<()> {
         let rows = put_rows(flight);
-        let answer: Vec<u8> = taken.iter().flat_map(|revision| revision.0.to_le_bytes()).collect();
+        let revisions: Vec<u8> = taken.iter().flat_map(|revision| revision.0.to_le_bytes()).collect();
         self.write(|writer| {
             writer
                 .db
-                .prepare_cached("UPDATE _homing_flight SET answer = ? WHERE batch = ?")?
-                .execute(params![answer, before.batch])?;
+                .prepare_cached("INSERT INTO _homing_answer(batch, revisions) VALUES(?, ?)")?
+                .execute(params![before.batch, revisions])?;
             writer.launch(flight, &rows)
         })
     }
@@ -144,27 +150,33 @@ impl Writer<'_> {
     /// remote all the same: it counts as once equal there, so that a deletion made since is not
     /// mistaken for a row that never was.
     pub(crate) fn strand_flight(&mut self) -> Result<()> {
-        let bodies = self
-            .db
-            .prepare_cached("SELECT rows FROM _homing_flight")?
-            .query_map([], |row| row.get(0))?
-            .collect::<rusqlite::Result<Vec<Vec<u8>>>>()?;
-        for body in bodies {
-            let mut bytes = body.as_slice();
-            while !bytes.is_empty() {
-                let row = read_row(&mut bytes).expect("BUG: a flight is what launch wrote");
-                let tables = self.tables;
-                let Some(synced) = tables.get(&row.tab) else { continue };
-                if row.operation != Operation::Delete && self.base(synced, &row.encoded)?.is_none() {
-                    let under = Synced { shape: row.shape, ..synced.clone() };
-                    // Not its stamp: the remote may have refused just that.
-                    self.set_base(&under, &row.encoded, Revision::NONE, Stamp::default(), &row.base)?;
-                }
+        for row in under_way(self.db)? {
+            let tables = self.tables;
+            let Some(synced) = tables.get(&row.tab) else { continue };
+            if row.operation != Operation::Delete && self.base(synced, &row.encoded)?.is_none() {
+                let under = Synced { shape: row.shape, ..synced.clone() };
+                // Not its stamp: the remote may have refused just that.
+                self.set_base(&under, &row.encoded, Revision::NONE, Stamp::default(), &row.base)?;
             }
         }
-        self.db.execute("DELETE FROM _homing_flight", [])?;
+        self.db.execute_batch("DELETE FROM _homing_flight; DELETE FROM _homing_answer")?;
         Ok(())
     }
+
+    /// Batch `batch` is local fact, or will never be.
+    pub(super) fn land(&self, batch: i64) -> Result<()> {
+        for table in ["_homing_flight", "_homing_answer"] {
+            self.db.prepare_cached(&format!("DELETE FROM {table} WHERE batch = ?"))?.execute([batch])?;
+        }
+        Ok(())
+    }
+}
+
+/// The rows of all batches, without the names of their tables.
+fn under_way(db: &Connection) -> Result<Vec<FlightRow>> {
+    let mut statement = db.prepare_cached("SELECT rows FROM _homing_flight")?;
+    let bodies = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<Vec<u8>>>>()?;
+    Ok(bodies.iter().flat_map(|rows| read_rows(rows)).collect())
 }
 
 fn put_rows(flight: &Flight) -> Vec<u8> {
@@ -189,6 +201,14 @@ fn put_row(out: &mut Vec<u8>, row: &FlightRow) {
     }
     out.extend((row.seqs.len() as u32).to_le_bytes());
     row.seqs.iter().for_each(|seq| out.extend(seq.to_le_bytes()));
+}
+
+fn read_rows(mut bytes: &[u8]) -> Vec<FlightRow> {
+    let mut rows = Vec::new();
+    while !bytes.is_empty() {
+        rows.push(read_row(&mut bytes).expect("BUG: a flight is what launch wrote"));
+    }
+    rows
 }
 
 fn read_row(bytes: &mut &[u8]) -> Option<FlightRow> {

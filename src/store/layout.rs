@@ -18,7 +18,7 @@ const ABSENT_ENTRIES: i64 = 100_000;
 const ABSENCE_DAYS: i64 = 30;
 
 pub(crate) fn tables() -> String {
-    [TABLES, ACTIONS].concat()
+    [TABLES, ACTIONS, ANSWER].concat()
 }
 
 const TABLES: &str =
@@ -27,7 +27,7 @@ const TABLES: &str =
      CREATE TABLE _homing_shape(shape INTEGER PRIMARY KEY, tab INTEGER NOT NULL, columns TEXT NOT NULL);
      CREATE TABLE _homing_base(tab INTEGER, key BLOB, rev INTEGER NOT NULL, stamp INTEGER NOT NULL,
          shape INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY(tab, key)) WITHOUT ROWID;
-     CREATE TABLE _homing_flight(batch INTEGER PRIMARY KEY, body BLOB NOT NULL, rows BLOB NOT NULL, answer BLOB);
+     CREATE TABLE _homing_flight(batch INTEGER PRIMARY KEY, body BLOB NOT NULL, rows BLOB NOT NULL);
      CREATE TABLE _homing_aside(tab INTEGER, key BLOB, key_text TEXT NOT NULL, operation TEXT NOT NULL, state TEXT NOT NULL,
          code TEXT NOT NULL, reason TEXT NOT NULL, tries INTEGER NOT NULL, next_try_at INTEGER, since INTEGER,
          PRIMARY KEY(tab, key)) WITHOUT ROWID;
@@ -47,6 +47,11 @@ const ACTIONS: &str = "
          state TEXT NOT NULL DEFAULT 'pending', tries INTEGER NOT NULL DEFAULT 0, stumbles INTEGER NOT NULL DEFAULT 0,
          next_try_at INTEGER, code TEXT, reason TEXT, noted_at INTEGER, answer TEXT, payload TEXT);";
 
+/// Beside the flight that it answers, and not in it: to change a row is to write all of it
+/// anew.
+const ANSWER: &str = "
+     CREATE TABLE _homing_answer(batch INTEGER PRIMARY KEY, revisions BLOB NOT NULL);";
+
 pub(crate) const DROP_VIEWS: &str = "DROP VIEW homing_status; DROP VIEW homing_pending; DROP VIEW homing_conflicts";
 
 /// From each format to the next, beginning with the first. The views are made anew after
@@ -59,7 +64,7 @@ pub(crate) const UPGRADES: [&str; 3] = [
      ALTER TABLE _homing_conflict ADD COLUMN before TEXT;
      ALTER TABLE _homing_conflict ADD COLUMN before_by TEXT;",
     ACTIONS,
-    "ALTER TABLE _homing_flight ADD COLUMN answer BLOB;",
+    ANSWER,
 ];
 
 /// The log, and the trigger that keeps it from growing without end when the agent was

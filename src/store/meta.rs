@@ -40,7 +40,7 @@ impl Store {
     pub fn identity(&self) -> Result<Identity> {
         let db = &self.db;
         let newest = |sql| db.query_row::<Option<i64>, _, _>(sql, [], |row| row.get(0));
-        let taken = newest("SELECT max(batch) FROM _homing_flight WHERE answer IS NOT NULL")?;
+        let taken = newest("SELECT max(batch) FROM _homing_answer")?;
         Ok(Identity {
             incarnation: Incarnation(get(db, "incarnation")?.unwrap_or_default()),
             batch: get(db, "batch")?.unwrap_or(0).max(taken.unwrap_or(0)),

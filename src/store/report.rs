@@ -111,10 +111,7 @@ impl Store {
             _ => Vec::new(),
         };
         let widths = self.widths();
-        let in_flight: std::collections::HashSet<(i64, Key)> = self
-            .flight()?
-            .map(|flight| flight.rows.into_iter().map(|row| (row.tab, row.key)).collect())
-            .unwrap_or_default();
+        let in_flight = self.in_flight()?;
         let mut seen = std::collections::HashSet::new();
         let wanted = table.map(|name| self.find(name).map_or(-1, |synced| synced.id));
         let mut seqs = self

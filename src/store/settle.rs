@@ -112,7 +112,7 @@ impl Store {
                 });
                 let spent: Vec<i64> = taken.flat_map(|(row, _)| row.seqs.iter().copied()).collect();
                 writer.drop_entries(&spent)?;
-                writer.db.execute("DELETE FROM _homing_flight WHERE batch = ?", [flight.batch])?;
+                writer.land(flight.batch)?;
                 meta::set(writer.db, "batch", flight.batch)?;
             }
             Ok((settled, to))
@@ -127,7 +127,7 @@ impl Store {
     /// nothing of it; the row waits for a person.
     pub fn refuse_large(&mut self, flight: &Flight, text: &str, now: Now) -> Result<()> {
         self.write(|writer| {
-            writer.db.execute("DELETE FROM _homing_flight WHERE batch = ?", [flight.batch])?;
+            writer.land(flight.batch)?;
             for row in &flight.rows {
                 let tables = writer.tables;
                 if let Some(synced) = tables.get(&row.tab) {
@@ -142,7 +142,7 @@ impl Store {
     /// later, and a few times. Returns how many now wait for a person.
     pub fn refuse(&mut self, flight: &Flight, text: &str, now: Now) -> Result<u64> {
         self.write(|writer| {
-            writer.db.execute("DELETE FROM _homing_flight WHERE batch = ?", [flight.batch])?;
+            writer.land(flight.batch)?;
             let mut settled = Settled::default();
             for row in &flight.rows {
                 let tables = writer.tables;

@@ -78,7 +78,7 @@ fn a_ledger_and_a_hub_of_the_first_formats_are_taken_over_and_settled() {
     let later = ["local_device", "local_at", "remote_at", "settled_at", "before", "before_by"];
     let mut sql = "DROP VIEW homing_status; DROP VIEW homing_pending; DROP TABLE _homing_actions;\
                    CREATE VIEW homing_status AS SELECT 1; CREATE VIEW homing_pending AS SELECT 1;\
-                   ALTER TABLE _homing_flight DROP COLUMN answer;\
+                   DROP TABLE _homing_answer;\
                    UPDATE _homing_meta SET value = 1 WHERE name = 'format';\
                    DELETE FROM _homing_meta WHERE name = 'ledger_bytes';"
         .to_owned();

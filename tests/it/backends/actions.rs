@@ -347,8 +347,7 @@ fn a_file_of_the_format_before_is_upgraded_and_takes_actions() {
     let older =
         views.split("UNION ALL").filter(|part| !part.contains("_homing_actions")).collect::<Vec<_>>().join("UNION ALL");
     a.sql(&format!(
-        "DROP VIEW homing_status; DROP VIEW homing_pending; DROP TABLE _homing_actions; DROP TABLE _homing_flight; {older};
-         CREATE TABLE _homing_flight(batch INTEGER PRIMARY KEY, body BLOB NOT NULL, rows BLOB NOT NULL);
+        "DROP VIEW homing_status; DROP VIEW homing_pending; DROP TABLE _homing_actions; DROP TABLE _homing_answer; {older};
          CREATE VIEW homing_status(name, value) AS SELECT 'pending', (SELECT count(*) FROM homing_pending);
          UPDATE _homing_meta SET value = 2 WHERE name = 'format'; INSERT INTO lists VALUES ('l1', 'Garden')"
     ));
