@@ -6,10 +6,10 @@ use super::rig::{Device, LONG, Pair, eventually, has};
 
 const ROWS: u64 = 20_000;
 
-fn rows(database: &std::path::Path) -> u64 {
+fn rows(database: &std::path::Path, table: &str) -> u64 {
     let Ok(db) = Connection::open(database) else { return 0 };
     db.busy_timeout(LONG).unwrap();
-    db.query_row("SELECT count(*) FROM readings", [], |row| row.get::<_, i64>(0)).unwrap_or(0) as u64
+    db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).unwrap_or(0) as u64
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn agents_and_hub_killed_ten_times_during_a_transfer_lose_and_double_nothing() {
     pair.b.start();
     // First while rows go up, then while they come down.
     for round in 1..=5 {
-        eventually("rows go up", || rows(&pair.hub.scope("ada")) >= round * ROWS / 8);
+        eventually("rows go up", || rows(&pair.hub.scope("ada"), "readings") >= round * ROWS / 8);
         match round % 2 {
             0 => again(&mut pair.a),
             _ => {
@@ -45,7 +45,7 @@ fn agents_and_hub_killed_ten_times_during_a_transfer_lose_and_double_nothing() {
         }
     }
     for round in 1..=5 {
-        eventually("rows come down", || rows(&pair.b.database) >= round * ROWS / 8);
+        eventually("rows come down", || rows(&pair.b.database, "readings") >= round * ROWS / 8);
         match round % 2 {
             0 => {
                 pair.hub.kill();
@@ -54,7 +54,7 @@ fn agents_and_hub_killed_ten_times_during_a_transfer_lose_and_double_nothing() {
             _ => again(&mut pair.b),
         }
     }
-    eventually("all rows arrive by themselves", || rows(&pair.b.database) == ROWS);
+    eventually("all rows arrive by themselves", || rows(&pair.b.database, "readings") == ROWS);
     pair.settle();
     for device in [&pair.a, &pair.b] {
         assert_eq!(device.json(&["conflicts", "list"])["conflicts"].as_array().unwrap().len(), 0, "{}", device.name);
@@ -66,6 +66,44 @@ fn agents_and_hub_killed_ten_times_during_a_transfer_lose_and_double_nothing() {
     let written: i64 = hub.query_row("SELECT count(*) FROM _hub_row", [], |row| row.get(0)).unwrap();
     let head: i64 = hub.query_row("SELECT value FROM _hub_meta WHERE name = 'head'", [], |row| row.get(0)).unwrap();
     assert_eq!((written, head), (ROWS as i64 + 20, ROWS as i64 + 20));
+}
+
+/// The hub answered one batch, and has or has not the next; neither is local fact.
+#[test]
+fn a_kill_with_an_answer_unsettled_and_the_next_batch_on_its_way_keeps_both() {
+    let mut pair = Pair::new("CREATE TABLE notes(id INTEGER PRIMARY KEY, body TEXT)");
+    pair.a.configure("[replica.notes.limits]\nbatch_rows_max = 100\nlock_max = \"1ms\"");
+    pair.a.start();
+    pair.a.sync();
+    let life = "SELECT value FROM _homing_meta WHERE name = 'incarnation'";
+    let (before, mut sent) = (pair.a.sql(life), 0);
+    let found = (0..100).any(|_| {
+        let base = sent;
+        pair.a.sql(&format!(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+             INSERT INTO notes SELECT {base} + i, 'new' FROM n"
+        ));
+        sent += 2_000;
+        eventually("rows go up", || rows(&pair.hub.scope("ada"), "notes") > base);
+        pair.a.kill();
+        let found = pair.a.sql("SELECT count(*) FROM _homing_answer") == "1";
+        if !found {
+            pair.a.start();
+            eventually("all have gone", || rows(&pair.hub.scope("ada"), "notes") == sent);
+        }
+        found
+    });
+    assert!(found, "no kill fell between an answer and its settling");
+    assert_eq!(pair.a.sql("SELECT count(*) FROM _homing_flight"), "2");
+    pair.a.sql("UPDATE notes SET body = 'edited' WHERE id % 10 = 0");
+    pair.a.start();
+    pair.a.sync();
+    assert_eq!(pair.a.sql(life), before, "the hub was not behind, and the file was not older");
+    pair.b.start();
+    pair.settle();
+    let all = "SELECT count(*), sum(body = 'edited') FROM notes";
+    assert_eq!(pair.b.sql(all), format!("{sent}|{}", sent / 10));
+    assert_eq!(pair.a.sql("SELECT count(*) FROM _homing_conflict"), "0");
 }
 
 fn again(device: &mut Device) {
