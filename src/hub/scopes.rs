@@ -298,6 +298,13 @@ mod tests {
             scope
         }
 
+        /// Until the next write to its file leaves another print.
+        fn let_age(&self, scope: &OpenScope) {
+            while Print::of(&self.scopes.data.scope(&scope.name)).is_fresh() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
+
         fn sql(&self, scope: &OpenScope, sql: &str) {
             rusqlite::Connection::open(self.scopes.data.scope(&scope.name)).unwrap().execute_batch(sql).unwrap();
         }
@@ -309,11 +316,6 @@ mod tests {
 
     fn is_open(scope: &OpenScope) -> bool {
         scope.inner.try_lock().unwrap().store.is_some()
-    }
-
-    /// So long after a write that the next one leaves another print.
-    fn tick() {
-        std::thread::sleep(crate::sqlite::print::TICK_MAX * 2);
     }
 
     #[test]
@@ -341,7 +343,7 @@ mod tests {
         // The file was written as it was closed: one look more.
         rig.scopes.look_around(rig.now);
         assert!(is_open(&scope));
-        tick();
+        rig.let_age(&scope);
         rig.scope("b");
         rig.scopes.look_around(rig.now);
         assert_eq!((is_open(&scope), rig.head(&scope), heads.has_changed().unwrap()), (false, 1, false));
