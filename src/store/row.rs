@@ -36,7 +36,7 @@ pub(crate) fn read_with(statement: &mut Statement, synced: &Synced, key: &Key) -
     let mut found = Found::Nothing;
     while let Some(row) = rows.next()? {
         let row = value::read_row(row, 0, synced.columns.len())?;
-        if !synced.key_at.iter().zip(key.0.iter()).all(|(at, value)| row[*at] == *value) {
+        if !has_key(synced, &row, key) {
             continue;
         }
         match found {
@@ -45,6 +45,11 @@ pub(crate) fn read_with(statement: &mut Statement, synced: &Synced, key: &Key) -
         }
     }
     Ok(found)
+}
+
+/// By bytes and storage class, whatever the key's collation calls equal.
+pub(crate) fn has_key(synced: &Synced, row: &Row, key: &Key) -> bool {
+    synced.key_at.iter().zip(key.0.iter()).all(|(at, value)| row[*at] == *value)
 }
 
 /// Inserts a row with these columns; the others get their defaults.

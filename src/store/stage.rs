@@ -322,16 +322,28 @@ impl Store {
         Ok(named)
     }
 
-    /// Each named row as it stands here, and its base. Looked up in the order of their keys,
-    /// as tables and bases lie.
+    /// Each named row as it stands here, and its base: rows in the order in which they were
+    /// written, where they lie so, and else in the order of their keys, as bases lie.
     fn look_up(&self, named: &[Named], reader: &mut Reader) -> Result<Vec<Met>> {
-        let mut order: Vec<usize> = (0..named.len()).collect();
-        order.sort_by_cached_key(|at| base::place(named[*at].tab, &named[*at].encoded));
         let mut met: Vec<Met> = std::iter::repeat_with(|| (Found::Nothing, None)).take(named.len()).collect();
-        for at in order {
-            let Named { tab, key, encoded, .. } = &named[at];
-            let synced = &self.tables[tab];
-            met[at] = (reader.row(synced, key)?, reader.base(self.era, synced, encoded)?);
+        let mut by_table: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+        for (at, named) in named.iter().enumerate() {
+            by_table.entry(named.tab).or_default().push(at);
+        }
+        for (tab, mut places) in by_table {
+            let synced = &self.tables[&tab];
+            let keys: Vec<&Key> = places.iter().map(|at| &named[*at].key).collect();
+            let rest = reader.walk(synced, &keys, |at, row| met[places[at]].0 = Found::One(row))?;
+            let mut rest: Vec<usize> = rest.into_iter().map(|at| places[at]).collect();
+            let place = |at: &usize| base::place(tab, &named[*at].encoded);
+            rest.sort_by_cached_key(place);
+            for at in rest {
+                met[at].0 = reader.row(synced, &named[at].key)?;
+            }
+            places.sort_by_cached_key(place);
+            for at in places {
+                met[at].1 = reader.base(self.era, synced, &named[at].encoded)?;
+            }
         }
         Ok(met)
     }

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use rusqlite::{CachedStatement, Connection};
 
-use crate::model::Key;
-use crate::sqlite::digest;
+use crate::model::{Key, Row, Value};
+use crate::sqlite::{digest, value};
 use crate::store::base::{self, Base};
 use crate::store::flight::Flight;
 use crate::store::row::{self, Found};
@@ -13,6 +13,9 @@ use crate::store::{Result, Synced};
 
 /// Where each row stands among others, by `digest::numbered`.
 pub(super) type Places = HashMap<u128, usize>;
+
+/// Rows in a row that lie elsewhere than after the one before, until each is searched for.
+const STRAYS_MAX: usize = 3;
 
 /// The statements of a survey, made once for all of its rows.
 pub(super) struct Reader<'a> {
@@ -34,6 +37,39 @@ impl<'a> Reader<'a> {
         };
         let (_, statement) = self.row.insert((synced.id, statement));
         row::read_with(statement, synced, key)
+    }
+
+    /// The rows of these keys, which are in the order in which they were written, as far as
+    /// they lie in that order too: found by walking from one to the next, without a search
+    /// for each. Returns the places of those that do not.
+    pub(super) fn walk(&self, synced: &Synced, keys: &[&Key], mut found: impl FnMut(usize, Row)) -> Result<Vec<usize>> {
+        let Some(rowid) = row::rowid_name(synced) else { return Ok((0..keys.len()).collect()) };
+        let sql = format!("{} WHERE {rowid} >= ? ORDER BY {rowid}", synced.select);
+        let mut statement = self.db.prepare_cached(&sql)?;
+        // Of a key with NULL there may be several rows.
+        let usual = |key: &Key| !key.0.iter().any(Value::is_null);
+        let (mut rest, mut at, mut strays) = (Vec::new(), 0, 0);
+        while at < keys.len() && strays < STRAYS_MAX {
+            let Some(start) = (if usual(keys[at]) { row::rowid(self.db, synced, keys[at])? } else { None }) else {
+                rest.push(at);
+                at += 1;
+                strays += 1;
+                continue;
+            };
+            let from = at;
+            let mut rows = statement.query([start])?;
+            while let (Some(key), Some(row)) = (keys.get(at), rows.next()?) {
+                let row = value::read_row(row, 0, synced.columns.len())?;
+                if !usual(key) || !row::has_key(synced, &row, key) {
+                    break;
+                }
+                found(at, row);
+                at += 1;
+            }
+            strays = if at - from > 1 { 0 } else { strays + 1 };
+        }
+        rest.extend(at..keys.len());
+        Ok(rest)
     }
 
     pub(super) fn base(&mut self, era: i64, synced: &Synced, key: &[u8]) -> Result<Option<Base>> {

@@ -134,3 +134,77 @@ fn entries_of_a_table_that_no_longer_syncs_hide_nothing_behind_them() {
     app.execute_batch("UPDATE _homing_log SET tab = 99 WHERE seq < 3").unwrap();
     assert_eq!(keys(&store.gather(NOW, 1, &Nobody).unwrap()), [3]);
 }
+
+/// Deleted and inserted anew, moved to another key, with NULL in a key, of another case, or
+/// one table's among another's: each is found as it stands, in the order of the log.
+#[test]
+fn rows_are_found_wherever_they_lie() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = "CREATE TABLE task(id TEXT PRIMARY KEY COLLATE NOCASE, title TEXT);
+                  CREATE TABLE pair(x, y, v, PRIMARY KEY(x, y));
+                  CREATE TABLE flat(id TEXT PRIMARY KEY, v) WITHOUT ROWID;
+                  CREATE TABLE shadow(rowid TEXT, _rowid_ TEXT PRIMARY KEY, v)";
+    let (app, mut store) = opened_with(folder.path(), schema);
+    store.replica.limits.delete_rows_min = 1_000;
+    app.execute_batch(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)
+         INSERT INTO task SELECT char(97 + i * 7 % 26) || i, 'new' FROM n;
+         INSERT INTO pair VALUES (1, 1, 'a'), (1, NULL, 'b'), (1, NULL, 'c'), (2, 2, 'd'), (2, NULL, 'e'), (3, 0.0, 'f');
+         INSERT INTO flat VALUES ('z', 1), ('y', 2), ('x', 3);
+         INSERT INTO shadow VALUES ('1', 'c', 1), ('3', 'b', 2), ('2', 'a', 3), ('0', '1', 4);
+         DELETE FROM task WHERE title = 'new' AND rowid % 9 = 4;
+         INSERT OR REPLACE INTO task SELECT id, 'again' FROM task WHERE rowid % 8 = 3;
+         UPDATE task SET id = upper(id) WHERE rowid % 10 = 5;
+         UPDATE task SET id = 'moved' WHERE rowid = 30",
+    )
+    .unwrap();
+    let gathered = store.gather(NOW, 1_000, &Nobody).unwrap();
+    let mut found: Vec<String> = Vec::new();
+    for candidate in &gathered.candidates {
+        let change = &candidate.change;
+        match candidate.held {
+            Some(held) => found.push(format!("{} {} {held:?}", change.table, change.key)),
+            None => found.push(format!("{} {} {:?}", change.table, change.key, change.values.last())),
+        }
+    }
+    let mut there: Vec<String> = ["pair [1,null] KeyUnusable".to_owned()].into();
+    for (table, key, last) in [
+        ("task", vec!["id"], "title"),
+        ("pair", vec!["x", "y"], "v"),
+        ("flat", vec!["id"], "v"),
+        ("shadow", vec!["_rowid_"], "v"),
+    ] {
+        let mut statement = app.prepare(&format!("SELECT {}, {last} FROM {table}", key.join(", "))).unwrap();
+        let mut rows = statement.query([]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            let mut row = crate::sqlite::value::read_row(row, 0, key.len() + 1).unwrap();
+            let last = row.pop();
+            let key = Key::from(row);
+            if (table, key.to_string().as_str()) != ("pair", "[1,null]") {
+                there.push(format!("{table} {key} {last:?}"));
+            }
+        }
+    }
+    found.sort();
+    there.sort();
+    assert_eq!(found, there);
+}
+
+/// What a walk does not find is looked for; where rows lie as they were written, nothing is.
+#[test]
+fn a_walk_goes_from_row_to_row_and_gives_up_where_they_do_not_follow_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, store) = opened_with(folder.path(), "CREATE TABLE task(id TEXT PRIMARY KEY, title TEXT)");
+    app.execute_batch("INSERT INTO task(id) VALUES ('f'), ('b'), ('e'), ('a'), ('d'), ('c')").unwrap();
+    let synced = store.find("task").unwrap();
+    let walked = |keys: &[&str]| {
+        let keys: Vec<Key> = keys.iter().map(|key| Key::from(vec![Value::Text((*key).into())])).collect();
+        let mut found = Vec::new();
+        let reader = super::Reader::new(&store.db).unwrap();
+        let rest = reader.walk(synced, &keys.iter().collect::<Vec<_>>(), |at, _| found.push(at)).unwrap();
+        (found, rest)
+    };
+    assert_eq!(walked(&["f", "b", "e", "a", "d", "c"]), (vec![0, 1, 2, 3, 4, 5], vec![]));
+    assert_eq!(walked(&["f", "b", "gone", "a", "d"]), (vec![0, 1, 3, 4], vec![2]));
+    assert_eq!(walked(&["f", "e", "d", "b", "a"]), (vec![0, 1, 2], vec![3, 4]));
+}
