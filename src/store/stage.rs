@@ -196,6 +196,24 @@ impl Store {
         Ok(gathered)
     }
 
+    /// Puts a batch that is taken as a whole, these places of `candidates`, in the order in
+    /// which its rows lie: it then touches few pages of each table. Not where a row may
+    /// refer to another, or take a value or a key (of another case, say) that another has
+    /// to let go of first.
+    pub fn lay_out(&self, gathered: &Gathered, order: &mut [usize]) {
+        if gathered.links {
+            return;
+        }
+        let candidate = |at: &usize| &gathered.candidates[*at];
+        let kind = |at: &usize| (candidate(at).tab, candidate(at).change.operation);
+        for run in order.chunk_by_mut(|a, b| kind(a) == kind(b)) {
+            let (tab, _) = kind(&run[0]);
+            if self.tables[&tab].table.unique.is_empty() {
+                run.sort_by_cached_key(|at| base::place(tab, &candidate(at).encoded));
+            }
+        }
+    }
+
     /// Writes what a look and its plan decided beside the batch: noise leaves the log,
     /// what stays goes aside. `staying`: place in `candidates`, and why.
     pub fn tidy(&mut self, gathered: &Gathered, staying: &[(usize, ReasonCode, String)]) -> Result<()> {

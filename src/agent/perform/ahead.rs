@@ -46,7 +46,7 @@ impl Performer {
             return Ok(None);
         }
         let more = gathered.more || plan.more;
-        let flight = self.board(&mut gathered, &plan, number)?;
+        let flight = self.board(&mut gathered, plan, number)?;
         Ok(Some(Ahead { flight, gathered, more }))
     }
 

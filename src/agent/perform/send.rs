@@ -56,7 +56,7 @@ impl Performer {
             store.tidy(&gathered, &staying)?;
             if !plan.order.is_empty() {
                 self.more = gathered.more || plan.more;
-                let flight = self.board(&mut gathered, &plan, self.known.batch + 1)?;
+                let flight = self.board(&mut gathered, plan, self.known.batch + 1)?;
                 self.store_mut().launch(&flight)?;
                 self.flight = Some(flight);
                 return Ok(Report::Staged { something: true });
@@ -71,9 +71,14 @@ impl Performer {
     }
 
     /// The planned batch, with the bytes it travels as.
-    pub(super) fn board(&self, gathered: &mut Gathered, plan: &Plan, number: i64) -> Result<Flight, Fault> {
-        let (changes, rows) = gathered.depart(&plan.order);
+    pub(super) fn board(&self, gathered: &mut Gathered, plan: Plan, number: i64) -> Result<Flight, Fault> {
         let store = self.store.as_ref().expect("BUG: staging is within a cycle");
+        let mut order = plan.order;
+        // Others may take one row after the other, and see what was written first first.
+        if self.remote.abilities().numbers_versions {
+            store.lay_out(gathered, &mut order);
+        }
+        let (changes, rows) = gathered.depart(&order);
         let batch = Batch {
             device: self.device.clone(),
             incarnation: self.known.incarnation.clone(),

@@ -190,6 +190,24 @@ fn rows_are_found_wherever_they_lie() {
     assert_eq!(found, there);
 }
 
+#[test]
+fn a_batch_is_laid_out_by_key_but_for_rows_that_may_have_to_wait_for_another() {
+    let laid_out = |schema: &str, sql: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let (app, mut store) = opened_with(folder.path(), &format!("CREATE TABLE task(id TEXT PRIMARY KEY, {schema})"));
+        app.execute_batch(sql).unwrap();
+        let gathered = store.gather(NOW, 10, &Nobody).unwrap();
+        let mut order: Vec<usize> = (0..gathered.candidates.len()).collect();
+        store.lay_out(&gathered, &mut order);
+        let key = |at: &usize| gathered.candidates[*at].change.key.to_string();
+        order.iter().map(key).collect::<Vec<_>>().join(" ")
+    };
+    let sql = "INSERT INTO task(id) VALUES ('c'), ('a'), ('b')";
+    assert_eq!(laid_out("title TEXT", sql), "[\"a\"] [\"b\"] [\"c\"]");
+    assert_eq!(laid_out("title TEXT UNIQUE", sql), "[\"c\"] [\"a\"] [\"b\"]");
+    assert_eq!(laid_out("up TEXT REFERENCES task(id)", sql), "[\"c\"] [\"a\"] [\"b\"]");
+}
+
 /// What a walk does not find is looked for; where rows lie as they were written, nothing is.
 #[test]
 fn a_walk_goes_from_row_to_row_and_gives_up_where_they_do_not_follow_each_other() {
