@@ -123,9 +123,11 @@ mod tests {
     use super::*;
 
     fn heard(events: &Receiver<()>, within: Duration) -> bool {
-        let heard = events.recv_timeout(within).is_ok();
-        while events.recv_timeout(Duration::from_millis(50)).is_ok() {}
-        heard
+        events.recv_timeout(within).is_ok()
+    }
+
+    fn drain(events: &Receiver<()>) {
+        while heard(events, Duration::from_millis(50)) {}
     }
 
     #[test]
@@ -142,6 +144,7 @@ mod tests {
         assert!(heard(&events, Duration::from_secs(10)));
         watcher.pause();
         watcher.pause();
+        drain(&events);
         std::fs::write(&database, "3").unwrap();
         assert!(!heard(&events, Duration::from_millis(100)));
         watcher.resume();

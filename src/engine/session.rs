@@ -6,7 +6,7 @@
 //! outbox and the checkpoint. Trouble with the way there backs off for ever and sets
 //! nothing aside; trouble with one row never comes here at all.
 //!
-//! A cycle: begin, greet (or nod, a moment after), settle a batch that was never answered,
+//! A cycle: begin, greet (or nod, a moment after), settle what is under way from before,
 //! (the first time: pull everything,) audit when due, then stage, send, settle until nothing
 //! is left to send, then act while actions wait, then fetch, apply until nothing is left to
 //! pull; again while that brought something to send; end. Each is one `Step`, and power may

@@ -193,6 +193,27 @@ fn a_write_in_the_middle_of_a_cycle_is_sent_without_a_further_one() {
     pair.settle();
 }
 
+/// A long cycle does not listen to the file; who waits for the next write must again.
+#[test]
+fn a_write_after_a_long_cycle_is_noticed_as_ever() {
+    let mut pair = Pair::new(&small("(1, 'one')"));
+    let road = Road::to(&pair.hub.address());
+    pair.a = Device::new("a", &road.url(), &std::fs::read_to_string(&pair.b.token_file).unwrap());
+    pair.a.sql(&small("(1, 'one')"));
+    pair.a.configure("live = false");
+    let pair = pair.start();
+    let before = road.held();
+    road.set(Mode::Hold(pair.hub.address(), "push"));
+    pair.a.sql("UPDATE notes SET body = 'held back'");
+    eventually("the answer is held back", || road.held() > before);
+    let began = Instant::now();
+    eventually("the cycle is a long one", || began.elapsed() > Duration::from_millis(200));
+    road.let_go(&pair.hub.address());
+    pair.a.await_state("in_step");
+    pair.a.sql("UPDATE notes SET body = 'after it'");
+    eventually("the write after it arrives", || pair.b.sql("SELECT body FROM notes") == "after it");
+}
+
 #[test]
 fn a_first_sync_of_equal_rows_is_no_conflict_and_of_different_ones_is_one() {
     let rows = |mine: &str| {

@@ -102,8 +102,8 @@ pub enum Report {
     Began,
     /// `pull_first`: there is no checkpoint, or the remote finds no conflicts when it is
     /// pushed to; everything is pulled before anything is sent, so that rows both sides
-    /// have are recognised. `in_flight`: a batch was never answered; until it is, nobody
-    /// can say what the remote has from here.
+    /// have are recognised. `in_flight`: a batch is not settled; until it is, nobody can
+    /// say what the remote has from here.
     Greeted {
         pull_first: bool,
         audit_due: bool,

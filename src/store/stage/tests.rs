@@ -30,6 +30,17 @@ fn launched(store: &mut Store, batch: i64, rows: usize) -> Flight {
     flight
 }
 
+/// Rows 1 and 2 were taken, which is not settled; row 3 is on its way.
+fn two_under_way(folder: &std::path::Path) -> (Connection, Store) {
+    let (app, mut store) = opened(folder);
+    app.execute_batch("INSERT INTO task(id) VALUES(1), (2), (3)").unwrap();
+    let first = launched(&mut store, 1, 2);
+    let mut behind = store.gather_behind(&first, NOW, 10, &Nobody).unwrap().unwrap();
+    let second = Flight { batch: 2, body: vec![2], rows: behind.depart(&[0]).1, taken: None };
+    store.launch_behind(&first, &[Revision(7), Revision(8)], &second).unwrap();
+    (app, store)
+}
+
 fn taken(store: &mut Store, flight: &Flight) {
     let outcomes: Vec<Outcome> = (1..).map(|rev| Outcome::Applied(Revision(rev))).take(flight.rows.len()).collect();
     let slice = Slice { rows_max: 1, time_max: None };
@@ -59,13 +70,7 @@ fn what_is_chosen_behind_a_batch_takes_that_as_taken_and_leaves_its_rows_alone()
 #[test]
 fn an_answer_that_is_not_settled_yet_is_kept_with_the_batch_that_went_behind_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (app, mut store) = opened(folder.path());
-    app.execute_batch("INSERT INTO task(id) VALUES(1), (2), (3)").unwrap();
-    let first = launched(&mut store, 1, 2);
-    let mut behind = store.gather_behind(&first, NOW, 10, &Nobody).unwrap().unwrap();
-    let second = Flight { batch: 2, body: vec![2], rows: behind.depart(&[0]).1, taken: None };
-    store.launch_behind(&first, &[Revision(7), Revision(8)], &second).unwrap();
-
+    let (_app, mut store) = two_under_way(folder.path());
     let who = store.identity().unwrap();
     assert_eq!((who.batch, who.flight), (1, Some(2)), "batch 1 was answered, batch 2 is on its way");
     let found = store.flight().unwrap().unwrap();
@@ -80,13 +85,7 @@ fn an_answer_that_is_not_settled_yet_is_kept_with_the_batch_that_went_behind_it(
 #[test]
 fn a_new_life_takes_apart_all_that_is_under_way() {
     let folder = tempfile::tempdir().unwrap();
-    let (app, mut store) = opened(folder.path());
-    app.execute_batch("INSERT INTO task(id) VALUES(1), (2), (3)").unwrap();
-    let first = launched(&mut store, 1, 2);
-    let mut behind = store.gather_behind(&first, NOW, 10, &Nobody).unwrap().unwrap();
-    let second = Flight { batch: 2, body: vec![2], rows: behind.depart(&[0]).1, taken: None };
-    store.launch_behind(&first, &[Revision(7), Revision(8)], &second).unwrap();
-
+    let (_app, mut store) = two_under_way(folder.path());
     store.reincarnate(&crate::model::Incarnation("new".into())).unwrap();
     let who = store.identity().unwrap();
     assert_eq!((who.batch, who.flight, store.has_flight().unwrap()), (0, None, false));
